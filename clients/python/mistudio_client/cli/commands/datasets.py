@@ -1,0 +1,181 @@
+"""`mistudio datasets`: bring datasets in, look at them, let them go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import uuid4
+
+import click
+
+from mistudio.datasets.v1 import dataset_pb2, datasets_service_pb2
+from mistudio_client.cli.options import (
+    detach_option,
+    filter_option,
+    hub_token,
+    hub_token_options,
+    limit_option,
+    offset_option,
+    order_option,
+    search_option,
+)
+from mistudio_client.cli.paging import collect
+from mistudio_client.cli.references import dataset_id
+from mistudio_client.cli.rendering.resources import (
+    DATASET_COLUMNS,
+    DATASET_NUMERIC,
+    dataset_facts,
+    dataset_row,
+    sample_cells,
+)
+from mistudio_client.cli.session import Session, label_of, online
+
+_FORMATS = {
+    "jsonl": dataset_pb2.UPLOAD_FORMAT_JSONL,
+    "csv": dataset_pb2.UPLOAD_FORMAT_CSV,
+    "parquet": dataset_pb2.UPLOAD_FORMAT_PARQUET,
+    "text": dataset_pb2.UPLOAD_FORMAT_TEXT,
+}
+
+
+@click.group()
+def datasets() -> None:
+    """Bring datasets in, look at them, let them go."""
+
+
+@datasets.command()
+@click.argument("repo")
+@click.option("--revision", default="", help="Branch, tag or commit; by default main.")
+@click.option("--config", default="", help="Configuration of the dataset; by default its default one.")
+@click.option("--split", "splits", multiple=True, help="Split to bring, may be repeated; by default all.")
+@click.option("--name", default="", help="Name for people; by default the repository's.")
+@hub_token_options
+@detach_option
+@online
+async def download(
+    session: Session,
+    repo: str,
+    revision: str,
+    config: str,
+    splits: tuple[str, ...],
+    name: str,
+    hub_token_env: str,
+    hub_token_prompt: bool,
+    detach: bool,
+) -> None:
+    """Bring the dataset REPO (owner/name) in from the Hub."""
+    request = datasets_service_pb2.DownloadDatasetRequest(
+        repo_id=repo,
+        revision=revision,
+        config=config,
+        splits=splits,
+        name=name,
+        hub_token=hub_token(hub_token_env, hub_token_prompt),
+        request_id=str(uuid4()),
+    )
+    answer = await session.client.datasets.DownloadDataset(request)
+    if not detach:
+        await session.follow_alone(label_of(repo, answer.joined, answer.job), answer.job)
+    await _show(session, answer.dataset.id)
+
+
+@datasets.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--name", default="", help="Name for people; by default the file's.")
+@click.option("--format", "form", type=click.Choice(list(_FORMATS)), help="By default found out.")
+@detach_option
+@online
+async def upload(session: Session, file: Path, name: str, form: str | None, detach: bool) -> None:
+    """Bring a local FILE in: JSONL, CSV, Parquet or plain text."""
+    kind = _FORMATS[form] if form else dataset_pb2.UPLOAD_FORMAT_UNSPECIFIED
+    with session.output.jobs_view() as view:
+        answer = await session.client.upload(
+            file,
+            name=name,
+            upload_format=kind,
+            on_progress=lambda sent, total: view.show_upload(file.name, sent, total),
+        )
+    if not detach:
+        await session.follow_alone(file.name, answer.job)
+    await _show(session, answer.dataset.id)
+
+
+@datasets.command("list")
+@search_option
+@filter_option
+@order_option
+@limit_option
+@online
+async def list_datasets(session: Session, search: str, filter_text: str, order_by: str, limit: int) -> None:
+    """List datasets, newest first."""
+    stub = session.client.datasets
+    listing = await collect(
+        lambda size, token: stub.ListDatasets(
+            datasets_service_pb2.ListDatasetsRequest(
+                page_size=size, page_token=token, search=search, filter=filter_text, order_by=order_by
+            )
+        ),
+        limit,
+        lambda page: len(page.datasets),
+    )
+    session.output.table(listing, DATASET_COLUMNS, map(dataset_row, listing.datasets), DATASET_NUMERIC)
+
+
+@datasets.command()
+@click.argument("dataset")
+@online
+async def get(session: Session, dataset: str) -> None:
+    """Show DATASET (id, repository or name)."""
+    await _show(session, await dataset_id(session.client, dataset))
+
+
+@datasets.command()
+@click.argument("dataset")
+@click.option("--split", default="", help="By default the only one, or train.")
+@offset_option
+@limit_option
+@online
+async def samples(session: Session, dataset: str, split: str, offset: int, limit: int) -> None:
+    """Show rows of DATASET (id, repository or name)."""
+    identifier = await dataset_id(session.client, dataset)
+    stub = session.client.datasets
+    listing = await collect(
+        lambda size, token: stub.ListSamples(
+            datasets_service_pb2.ListSamplesRequest(
+                dataset_id=identifier, split=split, offset=offset, page_size=size, page_token=token
+            )
+        ),
+        limit,
+        lambda page: len(page.samples),
+    )
+    request = datasets_service_pb2.GetDatasetRequest(id=identifier)
+    columns = [column.name for column in (await stub.GetDataset(request)).dataset.columns]
+    rows = (sample_cells(sample, columns) for sample in listing.samples)
+    session.output.table(listing, ["row", *columns], rows, "row")
+
+
+@datasets.command()
+@click.argument("names", metavar="DATASET...", nargs=-1, required=True)
+@click.option("--force", is_flag=True, help="Delete the tokenizations that need it as well.")
+@online
+async def delete(session: Session, names: tuple[str, ...], force: bool) -> None:
+    """Delete each DATASET (id, repository or name). Its files go in the background."""
+    for name in names:
+        identifier = await dataset_id(session.client, name)
+        request = datasets_service_pb2.DeleteDatasetRequest(id=identifier, force=force)
+        session.output.done(await session.client.datasets.DeleteDataset(request), f"Deleted dataset {identifier}.")
+
+
+@datasets.command()
+@click.argument("dataset")
+@online
+async def cancel(session: Session, dataset: str) -> None:
+    """Stop bringing DATASET (id, repository or name) in."""
+    identifier = await dataset_id(session.client, dataset)
+    request = datasets_service_pb2.CancelDatasetRequest(id=identifier)
+    session.output.done(await session.client.datasets.CancelDataset(request), f"Cancelled dataset {identifier}.")
+
+
+async def _show(session: Session, identifier: str) -> None:
+    request = datasets_service_pb2.GetDatasetRequest(id=identifier)
+    dataset = (await session.client.datasets.GetDataset(request)).dataset
+    session.output.facts(dataset, dataset_facts(dataset))

@@ -1,0 +1,33 @@
+"""`mistudio`: the command line of miStudio."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import click
+
+from mistudio_client.cli.commands.datasets import datasets
+from mistudio_client.cli.commands.jobs import jobs
+from mistudio_client.cli.commands.models import models
+from mistudio_client.cli.commands.tokenizations import tokenizations, tokenize
+from mistudio_client.version import VERSION
+
+
+@click.group(epilog="Status: 0 done, 1 failed, 2 wrong usage, 130 interrupted with Ctrl-C.")
+@click.version_option(VERSION, prog_name="mistudio")
+def cli() -> None:
+    """Bring models and datasets in, tokenize any dataset for any model, watch every job live."""
+
+
+for command in (datasets, models, tokenize, tokenizations, jobs):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    # What a terminal's encoding lacks is replaced; it is no reason to end.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    cli(prog_name="mistudio")

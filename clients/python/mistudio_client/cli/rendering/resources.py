@@ -1,0 +1,228 @@
+"""Datasets, models, tokenizations, jobs and events as rows of tables and as lists of facts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from google.protobuf.json_format import MessageToDict
+
+from mistudio.datasets.v1 import dataset_pb2, datasets_service_pb2, tokenization_pb2
+from mistudio.jobs.v1 import job_pb2
+from mistudio.models.v2 import model_pb2
+from mistudio_client.cli.rendering import progress as words
+from mistudio_client.cli.rendering.formats import byte_size, moment, number, shortened
+from mistudio_client.jobs import has_ended
+
+Facts = list[tuple[str, str]]
+
+DATASET_COLUMNS = ("id", "name", "status", "rows", "size", "created")
+DATASET_NUMERIC = "rows size"
+MODEL_COLUMNS = ("id", "name", "status", "architecture", "parameters", "size", "created")
+MODEL_NUMERIC = "parameters size"
+TOKENIZATION_COLUMNS = ("id", "dataset", "model", "status", "documents", "tokens", "created")
+TOKENIZATION_NUMERIC = "documents tokens"
+JOB_COLUMNS = ("id", "kind", "state", "attempt", "progress", "created")
+JOB_NUMERIC = "attempt"
+EVENT_COLUMNS = ("time", "attempt", "what")
+
+_CELL_WIDTH = 100
+
+
+def dataset_row(dataset: dataset_pb2.Dataset) -> Sequence[str]:
+    """A dataset's cells for `DATASET_COLUMNS`."""
+    status, size = dataset_status(dataset), _size(dataset.size_bytes)
+    return (dataset.id, dataset.name, status, _count(dataset.rows), size, moment(dataset.create_time))
+
+
+def dataset_facts(dataset: dataset_pb2.Dataset) -> Facts:
+    """Everything about a dataset."""
+    return [
+        ("id", dataset.id),
+        ("name", dataset.name),
+        ("status", dataset_status(dataset)),
+        ("error", dataset.error.message),
+        *_origin(dataset.repo_id, dataset.revision, dataset.commit),
+        ("config", dataset.config),
+        ("splits", ", ".join(f"{split.name} ({number(split.rows)} rows)" for split in dataset.splits)),
+        ("columns", ", ".join(f"{column.name}: {column.type}" for column in dataset.columns)),
+        ("rows", _count(dataset.rows)),
+        ("size", _size(dataset.size_bytes)),
+        ("damaged lines", _count(dataset.damaged_lines)),
+        *((f"  line {number(each.line)}", f"{each.reason}: {each.text}") for each in dataset.damaged),
+        *_end(dataset.labels, dataset.job_id),
+    ]
+
+
+def dataset_status(dataset: dataset_pb2.Dataset) -> str:
+    """The status without its prefix."""
+    return dataset_pb2.DatasetStatus.Name(dataset.status).removeprefix("DATASET_STATUS_")
+
+
+def sample_cells(sample: datasets_service_pb2.Sample, columns: Sequence[str]) -> list[str]:
+    """A row's number and values, each cut to fit a table."""
+    values = MessageToDict(sample.values)
+    return [number(sample.row), *(shortened(_cell(values.get(column)), _CELL_WIDTH) for column in columns)]
+
+
+def model_row(model: model_pb2.Model) -> Sequence[str]:
+    """A model's cells for `MODEL_COLUMNS`."""
+    facts = model.facts
+    figures = (facts.architecture, _count(facts.parameters), _size(model.size_bytes))
+    return (model.id, model.name, model_status(model), *figures, moment(model.create_time))
+
+
+def model_facts(model: model_pb2.Model) -> Facts:
+    """Everything about a model."""
+    return [
+        ("id", model.id),
+        ("name", model.name),
+        ("status", model_status(model)),
+        ("error", model.error.message),
+        *_origin(model.repo_id, model.revision, model.commit),
+        ("size", _size(model.size_bytes)),
+        *architecture_facts(model.facts),
+        *_end(model.labels, model.job_id),
+    ]
+
+
+def model_status(model: model_pb2.Model) -> str:
+    """The status without its prefix."""
+    return model_pb2.ModelStatus.Name(model.status).removeprefix("MODEL_STATUS_")
+
+
+def inspection_facts(inspection: model_pb2.ModelInspection) -> Facts:
+    """What the Hub says about a model."""
+    gate = model_pb2.Gate.Name(inspection.gate).removeprefix("GATE_").lower()
+    selected = sum(file.selected for file in inspection.files)
+    access = "yes" if inspection.accessible else f"no: {inspection.access_problem}"
+    return [
+        *_origin(inspection.repo_id, inspection.revision, inspection.commit),
+        ("gate", gate),
+        ("private", "yes" if inspection.private else ""),
+        ("accessible", access),
+        ("download", f"{byte_size(inspection.download_bytes)}, {selected} of {len(inspection.files)} files"),
+        *architecture_facts(inspection.facts),
+    ]
+
+
+def architecture_facts(facts: model_pb2.ModelFacts) -> Facts:
+    """What a model is; figures that are not known are left out."""
+    by_dtype = ", ".join(f"{number(each.parameters)} {each.dtype}" for each in facts.parameters_by_dtype)
+    return [
+        ("architecture", facts.architecture or facts.model_type),
+        ("parameters", by_dtype or _count(facts.parameters)),
+        ("layers", _count(facts.layers)),
+        ("hidden size", _count(facts.hidden_size)),
+        ("attention heads", _count(facts.attention_heads)),
+        ("key and value heads", _count(facts.key_value_heads)),
+        ("context length", _count(facts.context_length)),
+        ("vocabulary", _count(facts.vocabulary_size)),
+        ("tokenizer", "yes" if facts.has_tokenizer else "none"),
+        ("chat template", "yes" if facts.has_chat_template else ""),
+        ("remote code", "needed" if facts.needs_remote_code else ""),
+    ]
+
+
+def tokenization_row(tokenization: tokenization_pb2.Tokenization) -> Sequence[str]:
+    """A tokenization's cells for `TOKENIZATION_COLUMNS`."""
+    parents = (tokenization.dataset_id, tokenization.model_id, tokenization_status(tokenization))
+    counts = (_count(tokenization.documents), _count(tokenization.tokens))
+    return (tokenization.id, *parents, *counts, moment(tokenization.create_time))
+
+
+def tokenization_facts(tokenization: tokenization_pb2.Tokenization) -> Facts:
+    """Everything about a tokenization but its statistics."""
+    return [
+        ("id", tokenization.id),
+        ("dataset", tokenization.dataset_id),
+        ("model", tokenization.model_id),
+        ("status", tokenization_status(tokenization)),
+        ("error", tokenization.error.message),
+        ("split", tokenization.settings.split),
+        ("text column", tokenization.settings.text_column),
+        ("documents", _count(tokenization.documents)),
+        ("tokens", _count(tokenization.tokens)),
+        ("size", _size(tokenization.size_bytes)),
+        ("engine", tokenization.engine),
+        ("tokenizer sha256", tokenization.tokenizer_sha256),
+        ("folder in the store", tokenization.store_path),
+        ("job", tokenization.job_id),
+    ]
+
+
+def tokenization_status(tokenization: tokenization_pb2.Tokenization) -> str:
+    """The status without its prefix."""
+    return tokenization_pb2.TokenizationStatus.Name(tokenization.status).removeprefix("TOKENIZATION_STATUS_")
+
+
+def job_label(job: job_pb2.Job) -> str:
+    """What a job is called in a live view."""
+    return f"{job.kind} {job.id}"
+
+
+def job_row(job: job_pb2.Job) -> Sequence[str]:
+    """A job's cells for `JOB_COLUMNS`."""
+    return (job.id, job.kind, job_state(job), number(job.attempt), _progress(job), moment(job.create_time))
+
+
+def job_facts(job: job_pb2.Job) -> Facts:
+    """Everything about a job, with its attempts where they are known."""
+    return [
+        ("id", job.id),
+        ("kind", job.kind),
+        ("works for", f"{job.resource_type} {job.resource_id}"),
+        ("state", job_state(job)),
+        ("attempt", f"{job.attempt} of at most {job.max_attempts}"),
+        ("progress", _progress(job)),
+        ("error", job.error.message),
+        ("created", moment(job.create_time)),
+        ("started", moment(job.start_time)),
+        ("ended", moment(job.end_time)),
+        *((f"attempt {each.attempt}", _attempt(each)) for each in job.attempts),
+    ]
+
+
+def job_state(job: job_pb2.Job) -> str:
+    """The state without its prefix."""
+    return job_pb2.JobState.Name(job.state).removeprefix("JOB_STATE_")
+
+
+def event_row(event: job_pb2.JobEvent) -> Sequence[str]:
+    """An event's cells for `EVENT_COLUMNS`."""
+    if event.HasField("state_changed"):
+        what = "  ".join(part for part in (job_state(event.state_changed), event.state_changed.error.message) if part)
+    else:
+        progress = event.progress
+        figures = (progress.stage, words.amount(progress), words.percent(progress), words.rate(progress))
+        what = "  ".join(part for part in figures if part)
+    return (moment(event.time), number(event.attempt), what)
+
+
+def _progress(job: job_pb2.Job) -> str:
+    return words.outcome(job) if has_ended(job) else words.running_line(job)
+
+
+def _attempt(attempt: job_pb2.JobAttempt) -> str:
+    parts = (attempt.outcome or "running", f"on {attempt.worker}", f"from {moment(attempt.start_time)}")
+    return ", ".join([*parts, attempt.error.message] if attempt.error.message else parts)
+
+
+def _origin(repo_id: str, revision: str, commit: str) -> Facts:
+    return [("repository", repo_id), ("revision", revision), ("commit", commit)]
+
+
+def _end(labels: Mapping[str, str], job_id: str) -> Facts:
+    return [("labels", ", ".join(f"{name}={value}" for name, value in sorted(labels.items()))), ("job", job_id)]
+
+
+def _count(value: int) -> str:
+    return number(value) if value else ""
+
+
+def _size(value: int) -> str:
+    return byte_size(value) if value else ""
+
+
+def _cell(value: object) -> str:
+    return value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,1 @@
+"""The embedded stack: everything miStudio needs on one machine, from pip alone, as supervised processes."""

@@ -1,0 +1,253 @@
+"""The worker: waits for doorbells, claims jobs, runs them one at a time in its child."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from sqlalchemy.exc import SQLAlchemyError
+
+from mistudio_jobs import claims, outbox, streams, tasks
+from mistudio_jobs.child import ChildSettings
+from mistudio_jobs.claims import Claim
+from mistudio_jobs.doorbells import Doorbells
+from mistudio_jobs.execution import Execution, Surroundings
+from mistudio_jobs.handler import JobKind
+from mistudio_jobs.publishing import PublishError
+from mistudio_jobs.runner import Child
+from mistudio_jobs.secrets import SecretKeys
+from mistudio_jobs.timing import Timing
+from mistudio_servicekit.database import Database, new_id
+from mistudio_servicekit.errors import MistudioError
+from mistudio_servicekit.storage import Store
+
+log = logging.getLogger(__name__)
+
+_PAUSE_SECONDS = 0.5
+_MARK_SECONDS = 0.25
+_MEMORY_SECONDS = 1.0
+_IDLE_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """How a worker is set up.
+
+    Attributes:
+        nats_url: the NATS server.
+        service: whose jobs it runs.
+        pool: the pool it belongs to.
+        store: the shared store.
+        settings: its own settings, for handlers (`JobContext.settings`); no secrets.
+        preload: modules that its child imports before the first job.
+        memory_limit_bytes: resident memory at which the child is killed; between jobs it is replaced at half of it.
+        timing: its periods.
+    """
+
+    nats_url: str
+    service: str
+    pool: str
+    store: Store
+    settings: Mapping[str, str] = field(default_factory=dict)
+    preload: Sequence[str] = ()
+    memory_limit_bytes: int | None = None
+    timing: Timing = field(default_factory=Timing)
+
+
+class Marks:
+    """Rows of the outbox that this worker has published, marked a few at a time.
+
+    Until it is marked the relay may publish a row again; the log drops it.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._ids: list[int] = []
+        self._added = asyncio.Event()
+
+    def add(self, ids: list[int]) -> None:
+        """Note that these rows have been published."""
+        self._ids += ids
+        self._added.set()
+
+    async def run(self) -> None:
+        """Mark until cancelled."""
+        while True:
+            await self._added.wait()
+            await asyncio.sleep(_MARK_SECONDS)
+            self._added.clear()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Mark what has been noted; what the database does not take now is left to the relay."""
+        ids, self._ids = self._ids, []
+        if not ids:
+            return
+        try:
+            async with self._database.transaction() as session:
+                await outbox.mark_published(session, ids)
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("%s published rows stay unmarked: %s", len(ids), type(error).__name__)
+
+
+class Worker:
+    """Runs the jobs of one pool, one at a time.
+
+    Args:
+        config: its set-up.
+        kinds: kinds of job that it runs.
+        database: the service's schema.
+        keys: open the jobs' secrets.
+    """
+
+    def __init__(self, config: WorkerConfig, kinds: Sequence[JobKind], database: Database, keys: SecretKeys) -> None:
+        self.name = f"{socket.gethostname()}.{os.getpid()}.{str(new_id())[-12:]}"
+        self._config = config
+        self._kinds = list(kinds)
+        self._database = database
+        self._keys = keys
+        self._marks = Marks(database)
+        self._child: Child | None = None
+        self._execution: Execution | None = None
+        self._next: asyncio.Task[Msg | None] | None = None
+        self._stopping = asyncio.Event()
+        self._nats: Client | None = None
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it hears doorbells: it is connected to NATS."""
+        return self._nats is not None and self._nats.is_connected
+
+    @property
+    def running(self) -> UUID | None:
+        """Id of the job that it runs; None while it waits."""
+        return self._execution.held.job.id if self._execution else None
+
+    def stop(self) -> None:
+        """Take no more jobs. `run` returns when the present one has ended, or is given back after `Timing.drain`."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Work until `stop` is called."""
+        config = self._config
+        self._nats = await streams.connect(config.nats_url, f"worker {config.pool} {self.name}")
+        js = self._nats.jetstream(timeout=config.timing.publish)
+        doorbells = Doorbells(js, config.service, config.pool, config.timing.fetch, lambda: self._declare(js))
+        background = [asyncio.create_task(work) for work in (self._marks.run(), self._drain(), self._guard_memory())]
+        await self._nats.subscribe(f"ctl.{config.service}.*", cb=self._on_control)
+        try:
+            await self._work(js, doorbells)
+        finally:
+            await tasks.cancel(background)
+            await self._close(doorbells)
+
+    async def _work(self, js: JetStreamContext, doorbells: Doorbells) -> None:
+        around = Surroundings(self._database, js, self._config.store, self._keys, self._config.timing, self._marks)
+        while not self._stopping.is_set():
+            if not await self._ensure_child():
+                continue
+            self._listen(doorbells)
+            assert self._next is not None
+            message, self._next = await self._next, None
+            if message is not None and self._stopping.is_set():
+                await message.nak()
+            elif message is not None:
+                await self._take(around, message, doorbells)
+
+    def _listen(self, doorbells: Doorbells) -> None:
+        """Ask for the next doorbell, unless that is under way."""
+        if self._next is None and not self._stopping.is_set():
+            self._next = asyncio.create_task(doorbells.next())
+
+    async def _take(self, around: Surroundings, message: Msg, doorbells: Doorbells) -> None:
+        """Claim the job that a doorbell names, and run it. If that fails, its lease runs out and another takes it."""
+        try:
+            held = await self._claim(UUID(message.subject.rpartition(".")[2]))
+            if held is None:
+                await message.ack()
+                return
+            assert self._child is not None
+            self._execution = Execution(around, held, message, self._child, lambda: self._listen(doorbells))
+            await self._execution.run()
+        except Exception:  # the edge of a job: the worker goes on with the next
+            log.exception("The doorbell %s could not be answered", message.subject)
+            await asyncio.sleep(_PAUSE_SECONDS)
+        finally:
+            self._execution = None
+
+    async def _claim(self, job_id: UUID) -> Claim | None:
+        timing = self._config.timing
+        async with self._database.transaction() as session:
+            return await claims.claim(session, self._kinds, job_id, self.name, lease=timing.lease, held=timing.held)
+
+    async def _ensure_child(self) -> bool:
+        """Have an idle child, a new one where the last is dead or has grown too large; whether there is one."""
+        if self._child is not None and self._child.alive and not self._outgrown(self._child, _IDLE_SHARE):
+            return True
+        if self._child is not None:
+            await self._child.kill()
+        try:
+            self._child = await Child.start(self._child_settings())
+        except (MistudioError, OSError) as error:
+            log.error("No job process could be started: %s", error)
+            await asyncio.sleep(_PAUSE_SECONDS)
+            return False
+        return True
+
+    def _outgrown(self, child: Child, share: float) -> bool:
+        limit = self._config.memory_limit_bytes
+        return limit is not None and child.resident_bytes() > limit * share
+
+    async def _guard_memory(self) -> None:
+        """Kill the child when it grows past its limit, before the kernel kills something else."""
+        while self._config.memory_limit_bytes is not None:
+            if self._child is not None and self._child.alive and self._outgrown(self._child, 1.0):
+                await self._child.kill_for_memory()
+            await asyncio.sleep(_MEMORY_SECONDS)
+
+    def _child_settings(self) -> ChildSettings:
+        config = self._config
+        return ChildSettings(
+            store_root=str(config.store.root),
+            store_quota_bytes=config.store.quota_bytes,
+            settings=dict(config.settings),
+            preload=list(config.preload),
+            report_seconds=config.timing.progress,
+        )
+
+    async def _declare(self, js: JetStreamContext) -> None:
+        config = self._config
+        await streams.declare_events(js)
+        await streams.declare_jobs(js, config.service, [config.pool], ack_wait=config.timing.lease)
+
+    async def _on_control(self, message: Msg) -> None:
+        if self._execution is not None and message.subject.endswith(f".{self.running}"):
+            self._execution.wake()
+
+    async def _drain(self) -> None:
+        await self._stopping.wait()
+        await asyncio.sleep(self._config.timing.drain)
+        if self._execution is not None:
+            self._execution.stop()
+
+    async def _close(self, doorbells: Doorbells) -> None:
+        if self._next is not None:
+            message = await self._next
+            if message is not None:
+                await message.nak()
+        await self._marks.flush()
+        await doorbells.close()
+        if self._child is not None:
+            await self._child.kill()
+        if self._nats is not None:
+            with suppress(*PublishError):
+                await self._nats.drain()

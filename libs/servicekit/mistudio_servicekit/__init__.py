@@ -1,0 +1,1 @@
+"""How a miStudio service stands up: configuration, errors, server, channels, database, lists, store."""

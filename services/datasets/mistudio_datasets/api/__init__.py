@@ -1,0 +1,1 @@
+"""The gRPC surface: each method converts, calls one use case, converts back."""

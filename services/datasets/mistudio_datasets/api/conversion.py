@@ -1,0 +1,133 @@
+"""Datasets and tokenizations as messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.json_format import ParseDict
+
+from mistudio.datasets.v1 import dataset_pb2, datasets_service_pb2, tokenization_pb2
+from mistudio.jobs.v1 import job_pb2
+from mistudio_datasets.data.samples import SampleRow
+from mistudio_datasets.data.sequences import TokenizedDocument
+from mistudio_datasets.domain.datasets import DamagedLine, DataFormat, Dataset, DatasetStatus, Layout
+from mistudio_datasets.domain.statistics import TokenizationStatistics
+from mistudio_datasets.domain.tokenizations import Tokenization, TokenizationStatus
+from mistudio_jobs.events import error_message, timestamp
+from mistudio_servicekit.requests import etag_of
+from mistudio_servicekit.storage import Area
+
+_FORMATS = {
+    dataset_pb2.UPLOAD_FORMAT_JSONL: DataFormat.JSONL,
+    dataset_pb2.UPLOAD_FORMAT_CSV: DataFormat.CSV,
+    dataset_pb2.UPLOAD_FORMAT_PARQUET: DataFormat.PARQUET,
+    dataset_pb2.UPLOAD_FORMAT_TEXT: DataFormat.TEXT,
+}
+
+
+def dataset_message(dataset: Dataset) -> dataset_pb2.Dataset:
+    """The dataset as clients see it."""
+    message = dataset_pb2.Dataset(
+        id=str(dataset.id),
+        name=dataset.name,
+        status=_dataset_status(dataset.status),
+        error=_error(dataset.error),
+        repo_id=dataset.repo_id,
+        revision=dataset.revision,
+        commit=dataset.commit,
+        config=dataset.config,
+        size_bytes=dataset.size_bytes,
+        labels=dataset.labels,
+        job_id=str(dataset.job_id),
+        create_time=timestamp(dataset.create_time),
+        update_time=timestamp(dataset.update_time),
+        etag=etag_of(dataset.version),
+    )
+    if dataset.layout is not None:
+        _add_layout(message, dataset.layout)
+    return message
+
+
+def _add_layout(message: dataset_pb2.Dataset, layout: Layout) -> None:
+    message.splits.extend(
+        dataset_pb2.Split(name=split.name, rows=split.rows, size_bytes=split.bytes) for split in layout.splits
+    )
+    message.columns.extend(dataset_pb2.Column(name=column.name, type=column.type) for column in layout.columns)
+    message.rows = layout.rows
+    message.damaged_lines = layout.damaged_count
+    message.damaged.extend(_damaged_line(line) for line in layout.damaged)
+
+
+def _damaged_line(line: DamagedLine) -> dataset_pb2.DamagedLine:
+    return dataset_pb2.DamagedLine(line=line.line, reason=line.reason, text=line.text or line.base64 or "")
+
+
+def _dataset_status(status: DatasetStatus) -> dataset_pb2.DatasetStatus.ValueType:
+    return dataset_pb2.DatasetStatus.Value(f"DATASET_STATUS_{status}")
+
+
+def _error(record: Mapping[str, Any] | None) -> job_pb2.JobError | None:
+    return None if record is None else error_message(record)
+
+
+def upload_format(value: dataset_pb2.UploadFormat.ValueType) -> DataFormat | None:
+    """The format that an upload names, or None if it shall be found out."""
+    return _FORMATS.get(value)
+
+
+def sample_message(sample: SampleRow) -> datasets_service_pb2.Sample:
+    """A row as clients see it."""
+    message = datasets_service_pb2.Sample(row=sample.row)
+    message.values.update(sample.values)
+    message.cut_cells.extend(
+        datasets_service_pb2.CutCell(column=cut.column, size_bytes=cut.size_bytes) for cut in sample.cut_cells
+    )
+    return message
+
+
+def tokenization_message(tokenization: Tokenization) -> tokenization_pb2.Tokenization:
+    """The tokenization as clients see it."""
+    return tokenization_pb2.Tokenization(
+        id=str(tokenization.id),
+        dataset_id=str(tokenization.dataset_id),
+        model_id=str(tokenization.model_id),
+        settings=tokenization_pb2.TokenizationSettings(
+            split=tokenization.settings.split, text_column=tokenization.settings.text_column
+        ),
+        status=tokenization_pb2.TokenizationStatus.Value(f"TOKENIZATION_STATUS_{tokenization.status}"),
+        error=_error(tokenization.error),
+        documents=tokenization.documents,
+        tokens=tokenization.tokens,
+        size_bytes=tokenization.size_bytes,
+        engine=tokenization.engine,
+        tokenizer_sha256=tokenization.tokenizer_sha256,
+        store_path=_store_path(tokenization),
+        job_id=str(tokenization.job_id),
+        create_time=timestamp(tokenization.create_time),
+        update_time=timestamp(tokenization.update_time),
+        etag=etag_of(tokenization.version),
+    )
+
+
+def _store_path(tokenization: Tokenization) -> str:
+    if tokenization.status is not TokenizationStatus.READY:
+        return ""
+    return f"{Area.TOKENIZATIONS}/{tokenization.id}/{tokenization.epoch}"
+
+
+def statistics_message(figures: TokenizationStatistics) -> tokenization_pb2.TokenizationStatistics:
+    """The figures of a tokenization as clients see them; field names are the same."""
+    message = tokenization_pb2.TokenizationStatistics()
+    ParseDict(figures.to_json(), message)
+    return message
+
+
+def sequence_message(document: TokenizedDocument) -> tokenization_pb2.TokenSequence:
+    """A tokenized document as clients see it."""
+    return tokenization_pb2.TokenSequence(
+        document=document.document,
+        token_ids=document.token_ids,
+        tokens=document.tokens,
+        total_tokens=document.total_tokens,
+    )

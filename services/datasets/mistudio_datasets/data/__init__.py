@@ -1,0 +1,1 @@
+"""Files in, files out: reading datasets, uploads, tokenizing, counting. No tables, no network, no messages."""

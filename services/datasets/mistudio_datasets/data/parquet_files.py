@@ -1,0 +1,29 @@
+"""Parquet files that others wrote: checked and counted through their footers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mistudio_servicekit.errors import MalformedFile
+
+
+def open_parquet(path: Path, name: str) -> pq.ParquetFile:
+    """The file with its footer read; `name` is what people call it.
+
+    Raises:
+        MalformedFile: it is no Parquet file, or its footer is broken.
+    """
+    try:
+        return pq.ParquetFile(path, memory_map=True)
+    except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise MalformedFile(
+            f"{name} is no readable Parquet file: {reason}",
+            next_step="Check the file with another Parquet reader, and bring it in again",
+            metadata={"file": name},
+        ) from error

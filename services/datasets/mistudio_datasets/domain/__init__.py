@@ -1,0 +1,1 @@
+"""What datasets and tokenizations are: plain values and rules, without files, tables or messages."""

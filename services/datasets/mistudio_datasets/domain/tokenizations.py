@@ -1,0 +1,93 @@
+"""Tokenizations: any dataset for any model, once per settings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Self
+from uuid import UUID
+
+
+class TokenizationStatus(StrEnum):
+    """Where a tokenization is in its life; mirrors `mistudio.datasets.v1.TokenizationStatus`."""
+
+    QUEUED = "QUEUED"
+    PROCESSING = "PROCESSING"
+    READY = "READY"
+    ERROR = "ERROR"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def ended_badly(self) -> bool:
+        """Whether there are no files and none are on their way."""
+        return self in (TokenizationStatus.ERROR, TokenizationStatus.CANCELLED)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a job will work or works on it."""
+        return self in (TokenizationStatus.QUEUED, TokenizationStatus.PROCESSING)
+
+
+@dataclass(frozen=True)
+class TokenizationSettings:
+    """What is tokenized; equal settings for one dataset and model are one tokenization.
+
+    Attributes:
+        split: split of the dataset.
+        text_column: column that holds the text.
+    """
+
+    split: str
+    text_column: str
+
+    def canonical_json(self) -> str:
+        """These settings as JSON with sorted keys and no spaces: equal settings give equal text."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON, hexadecimal; tells settings apart in a unique index."""
+        return hashlib.sha256(self.canonical_json().encode()).hexdigest()
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """The settings that `canonical_json` described (parsed)."""
+        return cls(split=value["split"], text_column=value["text_column"])
+
+
+@dataclass(frozen=True)
+class Tokenization:
+    """A dataset's text as token ids of a model: whole documents, unpadded, uncut, without special tokens.
+
+    Attributes:
+        settings: with every default filled in.
+        epoch: job attempt whose folder counts; 0 until READY.
+        documents: number of documents; 0 until READY.
+        tokens: token ids in all documents; 0 until READY.
+        size_bytes: bytes of its files in the store; 0 until READY.
+        engine: what made the ids, `tokenizers` or `gigatoken`; empty until READY.
+        tokenizer_sha256: hash of the tokenizer's files; empty until READY.
+        error: why its status is ERROR, as `MistudioError.to_record` gives it.
+        job_id: the job that makes or made it.
+        version: grows with every change.
+    """
+
+    id: UUID
+    dataset_id: UUID
+    model_id: UUID
+    settings: TokenizationSettings
+    status: TokenizationStatus
+    epoch: int
+    documents: int
+    tokens: int
+    size_bytes: int
+    engine: str
+    tokenizer_sha256: str
+    error: Mapping[str, Any] | None
+    job_id: UUID
+    create_time: datetime
+    update_time: datetime
+    version: int = 1

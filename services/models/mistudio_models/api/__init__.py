@@ -1,0 +1,1 @@
+"""The gRPC surface: servicers, and conversion between messages and the domain."""

@@ -1,0 +1,1 @@
+"""What a model is, free of databases, wires and libraries."""

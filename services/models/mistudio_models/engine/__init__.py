@@ -1,0 +1,1 @@
+"""Reading models: what they are, from their files."""

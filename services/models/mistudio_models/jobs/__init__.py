@@ -1,0 +1,1 @@
+"""What the service's workers do: the kinds of jobs, their handlers, and what their ends do to a model."""

@@ -1,0 +1,74 @@
+"""What the turns of a job do to its model. Each runs inside the engine's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mistudio_jobs.tables import Job
+from mistudio_models.domain.models import ModelStatus
+from mistudio_models.store import models
+from mistudio_servicekit.database import Session
+from mistudio_servicekit.errors import JobNotRetryable
+
+
+class DownloadEffects:
+    """A download's turns are its model's status; a model that was deleted meanwhile stays deleted."""
+
+    async def started(self, session: Session, job: Job) -> None:
+        """Nothing: the model is DOWNLOADING since it was asked for."""
+
+    async def succeeded(self, session: Session, job: Job, result: Mapping[str, Any]) -> None:
+        """The model is READY, in the folder of the job's epoch."""
+        values = {"status": ModelStatus.READY, "epoch": job.epoch, "size_bytes": result["size_bytes"]}
+        await models.change(session, job.resource_id, values)
+
+    async def failed(self, session: Session, job: Job) -> None:
+        """The model is ERROR, with the job's error."""
+        await models.change(session, job.resource_id, {"status": ModelStatus.ERROR, "error": job.error})
+
+    async def cancelled(self, session: Session, job: Job) -> None:
+        """The model is CANCELLED."""
+        await models.change(session, job.resource_id, {"status": ModelStatus.CANCELLED})
+
+    async def requeued(self, session: Session, job: Job) -> None:
+        """The model is DOWNLOADING again.
+
+        Raises:
+            JobNotRetryable: the model was deleted, or the same model is here or on its way as another one.
+        """
+        model = await models.find(session, job.resource_id)
+        if model is None:
+            raise _not_retryable(job, "is deleted", "Download it afresh")
+        await models.lock_identity(session, model.repo_id, model.commit)
+        twin = await models.find_alive(session, model.repo_id, model.commit)
+        if twin is not None and twin.id != model.id:
+            raise _not_retryable(job, f"is here or on its way as model {twin.id}", "Use that model")
+        await models.change(session, model.id, {"status": ModelStatus.DOWNLOADING, "error": None})
+
+
+def _not_retryable(job: Job, problem: str, next_step: str) -> JobNotRetryable:
+    return JobNotRetryable(
+        f"The model {job.resource_id} of job {job.id} {problem}",
+        next_step=next_step,
+        metadata={"subject": f"job/{job.id}"},
+    )
+
+
+class CleanupEffects:
+    """Removing files changes no model: it is gone from the database already."""
+
+    async def started(self, session: Session, job: Job) -> None:
+        """Nothing."""
+
+    async def succeeded(self, session: Session, job: Job, result: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    async def failed(self, session: Session, job: Job) -> None:
+        """Nothing."""
+
+    async def cancelled(self, session: Session, job: Job) -> None:
+        """Nothing."""
+
+    async def requeued(self, session: Session, job: Job) -> None:
+        """Nothing."""

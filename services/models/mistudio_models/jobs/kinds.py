@@ -1,0 +1,32 @@
+"""The kinds of jobs that the models service has."""
+
+from __future__ import annotations
+
+from mistudio_jobs.handler import JobKind
+from mistudio_models.jobs.effects import CleanupEffects, DownloadEffects
+from mistudio_models.service.tools import Kinds
+from mistudio_servicekit.storage import Area
+
+POOL = "cpu"
+_MODEL = "model"
+
+
+def job_kinds() -> Kinds:
+    """Every kind, with its handler and effects."""
+    download = JobKind(
+        name="models.download",
+        pool=POOL,
+        resource_type=_MODEL,
+        handler="mistudio_models.jobs.download:run",
+        effects=DownloadEffects(),
+        area=Area.MODELS,
+        resumable=True,
+    )
+    cleanup = JobKind(
+        name="models.cleanup",
+        pool=POOL,
+        resource_type=_MODEL,
+        handler="mistudio_models.jobs.cleanup:run",
+        effects=CleanupEffects(),
+    )
+    return Kinds(download=download, cleanup=cleanup)

@@ -1,0 +1,1 @@
+"""What the models service can do: one use case a function. Knows no messages; gets all it needs as arguments."""

@@ -1,0 +1,82 @@
+"""A hub token is nowhere: no table, event, doorbell, log, error or file has it, while its job runs and after."""
+
+import os
+
+import nats
+import psycopg
+
+from mistudio_local.hub_mirror import Body, Faults
+from mistudio_local.stack import Stack
+from tests.e2e.support import GATED_DATASET, GATED_TOKEN, Product
+
+
+def tables_with(connection: psycopg.Connection, secret: str) -> list[str]:
+    """Tables of both schemas that show `secret` in any column, as text or as raw bytes."""
+    names = connection.execute(
+        "SELECT quote_ident(schemaname) || '.' || quote_ident(tablename) FROM pg_tables "
+        "WHERE schemaname IN ('datasets', 'models')"
+    ).fetchall()
+    assert len(names) > 6
+    hexadecimal = secret.encode().hex()
+    found = []
+    for (name,) in names:
+        query = f"SELECT count(*) FROM {name} AS t WHERE t::text LIKE %s OR t::text LIKE %s"  # quoted names
+        (count,) = connection.execute(query, (f"%{secret}%", f"%{hexadecimal}%")).fetchone() or (0,)
+        if count:
+            found.append(name)
+    return found
+
+
+def files_with(stack: Stack, secret: str) -> list[str]:
+    """Files of the stack (store, logs, streams, database) that hold `secret`."""
+    found = []
+    for base, _, names in os.walk(stack.folder.root):
+        for name in names:
+            path = os.path.join(base, name)
+            try:
+                with open(path, "rb") as file:
+                    if secret.encode() in file.read():
+                        found.append(path)
+            except FileNotFoundError:
+                continue
+    return found
+
+
+async def events_with(stack: Stack, secret: str) -> int:
+    """Messages in all streams that hold `secret`."""
+    connection = await nats.connect(stack.nats_url)
+    try:
+        js = connection.jetstream()
+        count = 0
+        for info in await js.streams_info():
+            for sequence in range(info.state.first_seq, info.state.last_seq + 1):
+                try:
+                    message = await js.get_msg(str(info.config.name), sequence)
+                except nats.js.errors.NotFoundError:
+                    continue
+                count += secret.encode() in (message.data or b"") or secret in str(message.headers)
+        return count
+    finally:
+        await connection.close()
+
+
+async def test_a_hub_token_is_nowhere(
+    product: Product, stack: Stack, faults: Faults, superuser: psycopg.Connection
+) -> None:
+    dataset = await product.download_dataset(GATED_DATASET, hub_token=GATED_TOKEN)
+    await product.succeeded(dataset.job.id)
+    await product.delete_dataset(dataset.dataset.id)
+
+    faults.bodies.append(Body(times=None, path="*.parquet", bytes_per_second=2_000))
+    answer = await product.download_dataset(GATED_DATASET, hub_token=GATED_TOKEN)
+    await product.until(answer.job.id, lambda progress: progress.total > 0)
+    assert tables_with(superuser, GATED_TOKEN) == []
+    sealed = superuser.execute("SELECT secrets FROM datasets.jobs WHERE id = %s", (answer.job.id,)).fetchone()
+    assert sealed is not None
+    assert sealed[0]
+    faults.clear()
+    await product.ended(answer.job.id)
+    assert tables_with(superuser, GATED_TOKEN) == []
+    assert superuser.execute("SELECT count(*) FROM datasets.jobs WHERE secrets IS NOT NULL").fetchone() == (0,)
+    assert await events_with(stack, GATED_TOKEN) == 0
+    assert files_with(stack, GATED_TOKEN) == []

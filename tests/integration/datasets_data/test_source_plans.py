@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import pytest
+
+from mistudio_datasets.data.source_plan import plan_folder, plan_source
+from mistudio_datasets.domain.datasets import DataFormat
+from mistudio_servicekit.errors import (
+    ConfigNotFound,
+    DatasetEmpty,
+    MalformedFile,
+    MissingField,
+    MistudioError,
+    SplitNotFound,
+    UnsafePath,
+    UnsupportedFormat,
+)
+
+CARD = b"""---
+configs:
+- config_name: en
+  data_files:
+  - split: train
+    path: en/train*.parquet
+  - split: test
+    path: en/test.parquet
+- config_name: de
+  data_files: de/*.parquet
+---
+# A dataset
+"""
+NAMES = ["README.md", "en/train-0.parquet", "en/train-1.parquet", "en/test.parquet", "de/a.parquet", "logo.png"]
+
+
+def test_only_the_files_of_the_named_config_and_splits_are_fetched() -> None:
+    plan = plan_source(NAMES, {"README.md": CARD}, "en", ["train"])
+    assert plan.files == ("README.md", "en/train-0.parquet", "en/train-1.parquet")
+    assert plan.format is DataFormat.PARQUET
+
+
+def test_without_splits_all_are_taken_in_the_order_of_the_card() -> None:
+    assert list(plan_source(NAMES, {"README.md": CARD}, "en").splits) == ["train", "test"]
+
+
+def test_csv_options_of_the_card_are_kept() -> None:
+    card = b'---\nconfigs:\n- config_name: de\n  data_files: de/*.csv\n  sep: ";"\n  names: [a, b]\n---\n'
+    plan = plan_source(["README.md", "de/a.csv"], {"README.md": card})
+    assert (plan.format, plan.csv.delimiter, plan.csv.names) == (DataFormat.CSV, ";", ("a", "b"))
+
+
+def test_csv_options_that_are_not_supported_are_named() -> None:
+    card = b"---\nconfigs:\n- config_name: de\n  data_files: de/*.csv\n  skiprows: 3\n---\n"
+    with pytest.raises(UnsupportedFormat, match="skiprows=3"):
+        plan_source(["README.md", "de/a.csv"], {"README.md": card})
+
+
+def test_without_a_card_splits_come_from_file_names() -> None:
+    plan = plan_source(["data/train-00000-of-00001.parquet", "data/dev-00000-of-00001.parquet", "x.md"], {})
+    assert {split: list(names) for split, names in plan.splits.items()} == {
+        "train": ["data/train-00000-of-00001.parquet"],
+        "dev": ["data/dev-00000-of-00001.parquet"],
+    }
+
+
+def test_a_downloaded_folder_gives_the_same_plan(tmp_path: Path) -> None:
+    for name in NAMES:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(CARD if name == "README.md" else b"")
+    assert plan_folder(tmp_path, "en") == plan_source(NAMES, {"README.md": CARD}, "en")
+
+
+@pytest.mark.parametrize(
+    ("names", "cards", "config", "splits", "error", "text"),
+    [
+        (NAMES, {"README.md": CARD}, "fr", (), ConfigNotFound, "'fr'.*'en', 'de'"),
+        (NAMES, {"README.md": CARD}, "en", ("dev",), SplitNotFound, "'dev'.*'train', 'test'"),
+        (NAMES, {"README.md": CARD}, "", (), MissingField, "'en', 'de'"),
+        (["README.md"], {"README.md": b"# empty"}, "", (), DatasetEmpty, "no data files"),
+        (["load.py", "data.bin"], {}, "", (), UnsupportedFormat, ".bin, .py"),
+        (["a.png", "b.png"], {}, "", (), UnsupportedFormat, "imagefolder"),
+        (["data.zip"], {}, "", (), UnsupportedFormat, ".zip"),
+        (["README.md", "a.csv"], {"README.md": b"---\nconfigs: [\n---\n"}, "", (), MalformedFile, "card"),
+        (["README.md", "a.csv"], {"README.md": CARD}, "en", (), MalformedFile, "en/test"),
+        (["../../etc/x.parquet"], {}, "", (), UnsafePath, "etc"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_planned_is_refused(
+    names: list[str],
+    cards: dict[str, bytes],
+    config: str,
+    splits: tuple[str, ...],
+    error: type[MistudioError],
+    text: str,
+) -> None:
+    with pytest.raises(error, match=text) as caught:
+        plan_source(names, cards, config, splits)
+    assert "/tmp" not in caught.value.message

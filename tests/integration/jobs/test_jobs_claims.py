@@ -1,0 +1,111 @@
+"""Claims: one winner, and no effect of a worker that has lost its job."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sqlalchemy import select, text
+
+from mistudio_jobs import claims, streams
+from mistudio_jobs.claims import Claim
+from mistudio_jobs.events import doorbell_subject
+from mistudio_jobs.tables import Job, JobAttempt
+from mistudio_jobs.testing import KINDS, SERVICE, Stand
+from mistudio_servicekit.errors import WorkerLost
+
+
+async def claim(stand: Stand, job: Job, worker: str, lease: float = 60.0) -> Claim | None:
+    """Claim `job` as `worker`."""
+    async with stand.database.transaction() as session:
+        return await claims.claim(session, KINDS, job.id, worker, lease=lease, held=0.0)
+
+
+async def expire(stand: Stand, job: Job) -> None:
+    """Let the lease of `job` have run out."""
+    async with stand.database.transaction() as session:
+        await session.execute(
+            text("UPDATE jobs SET lease_until = now() - interval '1 s' WHERE id = :id"), {"id": job.id}
+        )
+
+
+async def ring(stand: Stand, job: Job) -> None:
+    """Ring the doorbell of `job` again, once its last one is answered."""
+    nats = await streams.connect(stand.nats_url, "test")
+    js = nats.jetstream()
+    async with asyncio.timeout(5):
+        while job.id in await streams.doorbells(js, SERVICE):
+            await asyncio.sleep(0.01)
+    await js.publish(doorbell_subject(SERVICE, "cpu", job.id))
+    await nats.close()
+
+
+async def test_of_many_workers_that_claim_a_job_one_gets_it(stand: Stand) -> None:
+    job = await stand.submit()
+    held = await asyncio.gather(*(claim(stand, job, f"w{number}") for number in range(12)))
+    assert len([each for each in held if each]) == 1
+    claimed = await stand.job(job)
+    assert (claimed.state, claimed.attempt, claimed.version) == ("RUNNING", 1, 2)
+
+
+async def test_a_job_whose_lease_has_run_out_is_taken_over_in_a_fresh_epoch(stand: Stand) -> None:
+    await stand.engine.stop()  # so that the scheduler does not come first
+    job = await stand.submit()
+    first = await claim(stand, job, "w1")
+    assert first and await claim(stand, job, "w2") is None
+    await expire(stand, job)
+    second = await claim(stand, job, "w2")
+    assert second and second.job.epoch > first.job.epoch and second.job.attempt == 2
+    assert list(second.earlier) == [first.job.epoch]
+    async with stand.database.transaction() as session:
+        outcomes = (await session.scalars(select(JobAttempt.outcome).order_by(JobAttempt.epoch))).all()
+    assert list(outcomes) == ["lost", None]
+
+
+async def test_a_worker_that_lost_its_job_can_neither_renew_nor_end_it(stand: Stand) -> None:
+    await stand.engine.stop()
+    job = await stand.submit()
+    zombie = await claim(stand, job, "w1")
+    await expire(stand, job)
+    owner = await claim(stand, job, "w2")
+    assert zombie and owner
+    error = WorkerLost("x", next_step="y")
+    async with stand.database.transaction() as session:
+        assert await claims.renew(session, zombie, 60.0, None) is None
+        assert await claims.succeed(session, zombie, {}, None, 0.0) is None
+        assert await claims.fail(session, zombie, error, None, 0.0, retry_after=None) is None
+        assert await claims.end_cancelled(session, zombie, None, 0.0) is None
+        assert not await claims.release(session, zombie)
+        assert not await claims.folder_needed(session, zombie)
+        assert await claims.renew(session, owner, 60.0, None) is not None
+    assert await stand.effects(job) == ["started", "started"]
+
+
+async def test_the_same_worker_in_an_older_epoch_is_refused_as_well(stand: Stand) -> None:
+    await stand.engine.stop()
+    job = await stand.submit()
+    older = await claim(stand, job, "w1")
+    await expire(stand, job)
+    newer = await claim(stand, job, "w1")
+    assert older and newer
+    async with stand.database.transaction() as session:
+        assert await claims.succeed(session, older, {}, None, 0.0) is None
+        assert await claims.succeed(session, newer, {}, None, 0.0) is not None
+
+
+async def test_a_job_without_attempts_left_is_not_claimed(stand: Stand) -> None:
+    await stand.engine.stop()
+    job = await stand.submit()
+    for number in range(5):
+        assert await claim(stand, job, f"w{number}")
+        await expire(stand, job)
+    assert await claim(stand, job, "w6") is None
+
+
+async def test_a_stale_doorbell_is_answered_and_starts_nothing(stand: Stand) -> None:
+    async with stand.worker():
+        job = await stand.submit()
+        await stand.ended(job)
+        await ring(stand, job)
+        other = await stand.submit()
+        await stand.ended(other)
+    assert await stand.effects(job) == ["started", "succeeded"]

@@ -1,0 +1,50 @@
+"""The history of the schema `models`."""
+
+from __future__ import annotations
+
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import MetaData, create_engine
+
+from mistudio_jobs.tables import Base as JobsBase
+from mistudio_models.migrate import FOLDERS
+from mistudio_models.store import SCHEMA
+from mistudio_models.store.tables import Base
+from mistudio_servicekit.database import migrate
+
+
+def test_migrations_lead_to_the_tables_that_the_code_knows(database):
+    url = database.url(SCHEMA)
+    migrate(url, SCHEMA, FOLDERS)
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        options = {"include_object": lambda thing, name, kind, reflected, other: kind in ("table", "column")}
+        context = MigrationContext.configure(connection, opts=options)
+        differences = compare_metadata(context, _known_tables())
+    engine.dispose()
+    assert [change for change in differences if "alembic_version" not in str(change)] == []
+
+
+def _known_tables() -> MetaData:
+    """The service's tables and those of its jobs, which share the schema."""
+    tables = MetaData()
+    for part in (Base.metadata, JobsBase.metadata):
+        for table in part.tables.values():
+            table.to_metadata(tables)
+    return tables
+
+
+def test_migrations_go_down_and_up_again(database):
+    url = database.url(SCHEMA)
+    for revision in ("heads", "base", "heads"):
+        migrate(url, SCHEMA, FOLDERS, revision)
+    with database.connect() as connection:
+        assert connection.execute("SELECT count(*) FROM models.models").fetchone() == (0,)
+
+
+def test_the_role_of_the_service_may_not_touch_the_other_schema(database):
+    migrate(database.url(SCHEMA), SCHEMA, FOLDERS)
+    with database.connect() as connection:
+        connection.execute("SET ROLE mistudio_models")
+        granted = connection.execute("SELECT has_schema_privilege('datasets', 'CREATE')").fetchone()
+    assert granted == (False,)
