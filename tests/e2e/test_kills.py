@@ -10,7 +10,6 @@ from mistudio_local.stack import Stack
 from mistudio_servicekit.storage import Area
 from tests.e2e.support import BIG_DATASET, SLOW_DATASET, Product
 
-STREAMS = 8
 REFETCH_BYTES = 16 * 2**20
 
 
@@ -67,6 +66,5 @@ async def test_a_download_survives_and_fetches_little_again(product: Product, st
     faults.clear()
     assert_second_attempt_won(await product.ended(answer.job.id))
     assert product.digest(Area.DATASETS, answer.dataset.id) == files
-    assert faults.bytes_sent() <= size + STREAMS * REFETCH_BYTES
-    assert faults.bytes_sent() < 1.5 * size, "most of the first attempt's bytes were kept"
+    assert faults.bytes_sent() <= size + REFETCH_BYTES
     await product.delete_dataset(answer.dataset.id)

@@ -34,7 +34,7 @@ class Part:
     Args:
         file: what is downloaded.
         folder: where to.
-        block_bytes: most bytes that are fetched, and recorded, in one piece.
+        block_bytes: most bytes that are fetched in one piece.
 
     Raises:
         UnsafePath: the file's name would leave the folder.
@@ -75,15 +75,14 @@ class Part:
             written = os.pwrite(descriptor, view, offset)
             view, offset = view[written:], offset + written
 
-    def complete_block(self, start: int, end: int) -> None:
+    def complete(self, start: int, end: int) -> None:
         """Record the written bytes `start` to `end`, so that no later attempt fetches them.
 
-        A file that is one block needs no journal: the next step moves it to its place.
+        A file that comes in one piece needs no journal: the next step moves it to its place.
         """
         with self._lock:
-            if start < end:
-                self._ranges.add(start, end)
-            if 0 < end - start < self.file.size:
+            self._ranges.add(start, end)
+            if end - start < self.file.size:
                 self._journal.add(start, end)
 
     def verify_ahead(self, check: Callable[[], None]) -> bool | None:

@@ -1,7 +1,7 @@
 """Brings files of the Hub to disk: parallel, resumable, verified on the way, and stopped within moments.
 
-After a kill, what was fetched stays: only the blocks that were under way are fetched again, at most `block_bytes` for
-each stream. A finished download leaves nothing in the folder but the files.
+After a kill, what was fetched stays: only what was not yet recorded is fetched again, about `record_bytes` for each
+stream. A finished download leaves nothing in the folder but the files.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class TransferOptions:
 
     Attributes:
         streams: most requests at a time.
-        block_bytes: most bytes asked for in one request, and most that a kill makes one stream fetch again.
+        block_bytes: most bytes asked for in one request.
+        record_bytes: bytes after which a stream records what it wrote; a kill makes it fetch about so many again.
         connect_seconds: longest wait for a connection.
         stall_seconds: longest silence of a server in the middle of an answer.
         retries: how often one block is tried again without a single byte in between.
@@ -44,6 +45,7 @@ class TransferOptions:
 
     streams: int = 8
     block_bytes: int = 16 * 1024 * 1024
+    record_bytes: int = 1024 * 1024
     connect_seconds: float = 10.0
     stall_seconds: float = 15.0
     retries: int = 5
@@ -161,7 +163,6 @@ class _Stream:
         try:
             while (block := self._schedule.take()) is not None:
                 self._fetch(block)
-                block.part.complete_block(*block.span)
                 verified = block.part.verify_ahead(self._stop.check)
                 if verified is not None:
                     self._schedule.settle(block.part, verified)
@@ -172,6 +173,7 @@ class _Stream:
 
     def _fetch(self, block: Block) -> None:
         (position, end), failures = block.span, 0
+        recorded = position
         while position < end:
             try:
                 for piece in self._wire.read(block.part.file, (position, end)):
@@ -179,6 +181,9 @@ class _Stream:
                     block.part.write(position, piece)
                     self._meter.fetched(len(piece))
                     position, failures = position + len(piece), 0
+                    if position == end or position - recorded >= self._options.record_bytes:
+                        block.part.complete(recorded, position)
+                        recorded = position
             except BrokenOffError as error:
                 failures += 1
                 self._pause(error, failures)
