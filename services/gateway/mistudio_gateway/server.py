@@ -86,6 +86,8 @@ async def run(config: GatewayConfig) -> None:
         # What was imported stays for good; scanning it again and again would hold all watchers up for 100 ms each time.
         gc.collect()
         gc.freeze()
+        # Nor would what a thousand watches hold: full collections are left for once in tens of millions of objects.
+        gc.set_threshold(10_000, 50, 100)
         await until_stopped()
 
 
