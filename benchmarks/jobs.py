@@ -17,6 +17,7 @@ import time
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import redis
@@ -34,6 +35,7 @@ from mistudio_local.ports import choose_port
 from mistudio_local.postgres import PostgresServer
 from mistudio_local.testing import cloned_database
 from mistudio_servicekit.database import Database, migrate, new_id
+from mistudio_servicekit.server import run
 from mistudio_servicekit.storage import Store
 
 JOBS = 1600
@@ -46,10 +48,10 @@ ROUNDS = 3
 
 def main() -> None:
     """Measure, print, and write `benchmarks/results/jobs.json`."""
-    show("jobs", asyncio.run(_measure()))
+    run(_measure())
 
 
-async def _measure() -> list[Row]:
+async def _measure() -> None:
     ours, submits, peer = [], [], []
     async with _stand() as stand:
         for _ in range(ROUNDS):
@@ -63,7 +65,7 @@ async def _measure() -> list[Row]:
     rows += _latency_rows("submit, committed", submits, 0.0, 30.0)
     rows += _latency_rows("cancel to CANCELLED", cancels, 300.0, 1000.0)
     rows.append(Row("takeover after kill −9", takeover, "s", "limit", 20.0, "p99 ≤ 20 s", takeover <= 20))
-    return rows
+    show("jobs", rows)
 
 
 def _rate_rows(ours: list[float], peer: list[float]) -> list[Row]:
@@ -122,13 +124,24 @@ async def _workers(stand: Stand, number: int) -> AsyncIterator[list[Process]]:
 async def _noop_rate(stand: Stand) -> tuple[float, list[float]]:
     """Jobs a second from the first submission to the last end, and how long each submission took, in seconds."""
     async with _workers(stand, WORKERS):
-        for _ in range(2 * WORKERS):
-            await stand.ended(await stand.submit(kind=NOOP))
+        await _all_at_work(stand)
         begun = time.perf_counter()
         await asyncio.gather(*(_submit_some(stand, JOBS // CLIENTS) for _ in range(CLIENTS)))
         await _all_ended(stand)
         rate = JOBS / (time.perf_counter() - begun)
         return rate, await _submit_some(stand, SUBMITS)
+
+
+async def _all_at_work(stand: Stand) -> None:
+    """Give jobs until every worker has had one: none shall still be starting while the rate is measured."""
+    at_work = text("SELECT count(DISTINCT worker) FROM job_attempts WHERE started_at > :since")
+    since = datetime.now(UTC)
+    while True:
+        for job in await asyncio.gather(*(stand.submit(kind=NOOP) for _ in range(10 * WORKERS))):
+            await stand.ended(job)
+        async with stand.database.transaction() as session:
+            if await session.scalar(at_work, {"since": since}) == WORKERS:
+                return
 
 
 async def _submit_some(stand: Stand, number: int) -> list[float]:

@@ -20,12 +20,20 @@ from mistudio_local.hub_mirror.background import mirror_in_background
 from mistudio_local.hub_mirror.shelf import MODEL_ID, fill
 from mistudio_local.stack import Stack
 from mistudio_servicekit.storage import Store
-from tests.e2e.support import BIG_DATASET, GATED_DATASET, GATED_TOKEN, SLOW_DATASET, TOKENLESS_MODEL, Product
+from tests.e2e.support import (
+    BIG_DATASET,
+    GATED_DATASET,
+    GATED_TOKEN,
+    SLOW_DATASET,
+    SLOW_MODEL,
+    TOKENLESS_MODEL,
+    Product,
+)
 
 
 @pytest.fixture(scope="session")
 def hub_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The mirror's folder: the shelf, a big dataset, an incompressible one, a gated one, a model without tokenizer."""
+    """The mirror's folder: the shelf, a big dataset, an incompressible one, a gated one, models without tokenizer."""
     root = tmp_path_factory.mktemp("hub")
     fill(root)
     table = pq.read_table(next((root / "datasets").rglob("train.parquet")))
@@ -35,7 +43,8 @@ def hub_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _write_dataset(root, GATED_DATASET, topics[:50])
     (root / "datasets" / GATED_DATASET / ".mirror.json").write_text(json.dumps({"gated": "auto", "readers": ["ada"]}))
     (root / "users.json").write_text(json.dumps({GATED_TOKEN: "ada"}))
-    _write_model_without_tokenizer(root)
+    for model in (SLOW_MODEL, TOKENLESS_MODEL):
+        _write_model_without_tokenizer(root, model)
     return root
 
 
@@ -57,8 +66,8 @@ def _noise(length: int) -> bytes:
     return random.Random(7).randbytes(length)  # test data, not a key
 
 
-def _write_model_without_tokenizer(root: Path) -> None:
-    source, target = root / "models" / MODEL_ID, root / "models" / TOKENLESS_MODEL
+def _write_model_without_tokenizer(root: Path, repo_id: str) -> None:
+    source, target = root / "models" / MODEL_ID, root / "models" / repo_id
     target.mkdir(parents=True)
     for name in ("config.json", "model.safetensors"):
         (target / name).hardlink_to(source / name)

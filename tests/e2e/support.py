@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
 import grpc
+import pytest
 
 from mistudio.datasets.v1 import (
     dataset_pb2,
@@ -22,11 +24,14 @@ from mistudio.datasets.v1 import (
 from mistudio.jobs.v1 import job_pb2, jobs_service_pb2, jobs_service_pb2_grpc
 from mistudio.models.v2 import model_pb2, models_service_pb2, models_service_pb2_grpc
 from mistudio_local.hub_mirror.shelf import DATASET_ID, MODEL_ID
+from mistudio_servicekit.errors import MistudioError
+from mistudio_servicekit.status import error_of_call
 from mistudio_servicekit.storage import Area, Store
 
 BIG_DATASET = "tests/big"
 SLOW_DATASET = "tests/slow"
 GATED_DATASET = "tests/gated"
+SLOW_MODEL = "tests/slow"
 TOKENLESS_MODEL = "tests/tokenless"
 GATED_TOKEN = "hf_SecretTokenOfAda1234567890"
 
@@ -81,6 +86,23 @@ class Product:
         """Start to bring a model in."""
         return await self.models.DownloadModel(models_service_pb2.DownloadModelRequest(repo_id=repo_id, **fields))
 
+    async def download_slow(self, area: Area) -> job_pb2.Job:
+        """Start to bring in the dataset or the model that has many megabytes; the job."""
+        if area is Area.DATASETS:
+            return (await self.download_dataset(SLOW_DATASET)).job
+        return (await self.download_model(SLOW_MODEL)).job
+
+    async def upload(self, file_name: str, chunks: Iterable[bytes]) -> datasets_service_pb2.UploadDatasetResponse:
+        """Send a file, piece by piece as `chunks` gives them."""
+
+        async def parts() -> AsyncIterator[datasets_service_pb2.UploadDatasetRequest]:
+            header = datasets_service_pb2.UploadHeader(file_name=file_name)
+            yield datasets_service_pb2.UploadDatasetRequest(header=header)
+            for chunk in chunks:
+                yield datasets_service_pb2.UploadDatasetRequest(chunk=chunk)
+
+        return await self.datasets.UploadDataset(parts())
+
     async def ready_dataset(self, repo_id: str = DATASET_ID) -> dataset_pb2.Dataset:
         """A dataset that is here, brought in if need be."""
         answer = await self.download_dataset(repo_id)
@@ -114,6 +136,23 @@ class Product:
         assert job.state == job_pb2.JOB_STATE_SUCCEEDED, job
         return job
 
+    async def cancelled_within_a_second(self, job_id: str) -> None:
+        """Cancel the job and see it end as quickly as a user expects."""
+        start = time.perf_counter()
+        await self.jobs.CancelJob(jobs_service_pb2.CancelJobRequest(id=job_id))
+        job = await self.ended(job_id)
+        seconds = time.perf_counter() - start
+        assert job.state == job_pb2.JOB_STATE_CANCELLED
+        assert seconds < 1, f"took {seconds:.2f} s"
+
+    async def delete(self, area: Area, resource_id: str) -> None:
+        """Delete a dataset or a model, files included."""
+        if area is Area.DATASETS:
+            await self.delete_dataset(resource_id)
+        else:
+            answer = await self.models.DeleteModel(models_service_pb2.DeleteModelRequest(id=resource_id))
+            await self.ended(answer.job.id)
+
     async def delete_dataset(self, dataset_id: str) -> None:
         """Delete a dataset with all that needs it, files included."""
         request = datasets_service_pb2.DeleteDatasetRequest(id=dataset_id, force=True)
@@ -128,6 +167,11 @@ class Product:
         """The resource's folder in the store, which holds one folder an epoch."""
         return self.store.resource(area, UUID(resource_id))
 
+    def epochs(self, area: Area, resource_id: str) -> list[str]:
+        """Names of the epochs' folders that the resource has in the store."""
+        folder = self.folder(area, resource_id)
+        return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
     def digest(self, area: Area, resource_id: str) -> dict[str, str]:
         """SHA-256 of every file of the resource's one epoch, by its path there."""
         (epoch,) = self.folder(area, resource_id).iterdir()
@@ -138,8 +182,20 @@ class Product:
         }
 
 
-async def until_gone(path: Path, seconds: float = 5) -> None:
-    """Wait until `path` exists no more."""
+async def refusal(call: Awaitable[object]) -> MistudioError:
+    """The typed error of a call that must fail."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return error_of_call(caught.value)
+
+
+async def until(is_so: Callable[[], object], seconds: float = 5) -> None:
+    """Wait until `is_so` holds for something that tells nobody of its changes, such as the file system."""
     async with asyncio.timeout(seconds):
-        while path.exists():  # the file system tells nobody when a folder goes
+        while not is_so():
             await asyncio.sleep(0.02)
+
+
+async def until_gone(path: Path) -> None:
+    """Wait until `path` exists no more."""
+    await until(lambda: not path.exists())

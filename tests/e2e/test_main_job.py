@@ -5,7 +5,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from mistudio.datasets.v1 import datasets_service_pb2, tokenization_pb2, tokenizations_service_pb2
-from mistudio.jobs.v1 import job_pb2
+from mistudio.jobs.v1 import job_pb2, jobs_service_pb2
 from mistudio.models.v2 import model_pb2, models_service_pb2
 from mistudio_local.hub_mirror.shelf import DATASET_ID, MODEL_ID
 from mistudio_servicekit.storage import Area
@@ -114,8 +114,6 @@ async def test_deleting_removes_row_and_files(product: Product, area: Area) -> N
 
 
 async def test_jobs_of_both_services_are_listed_together(product: Product) -> None:
-    from mistudio.jobs.v1 import jobs_service_pb2
-
     await product.ready_dataset()
     await product.ready_model()
     page = await product.jobs.ListJobs(jobs_service_pb2.ListJobsRequest(filter="state = SUCCEEDED", page_size=500))
@@ -123,3 +121,25 @@ async def test_jobs_of_both_services_are_listed_together(product: Product) -> No
     times = [job.create_time.ToNanoseconds() for job in page.jobs]
     assert times == sorted(times, reverse=True)
     assert all(job.state == job_pb2.JOB_STATE_SUCCEEDED for job in page.jobs)
+
+
+@pytest.mark.parametrize("order_by", ["created_at", "created_at desc"])
+async def test_pages_of_one_job_show_every_job_of_both_services_once(product: Product, order_by: str) -> None:
+    await product.ready_dataset()
+    await product.ready_model()
+
+    async def page(size: int, token: str = "") -> jobs_service_pb2.ListJobsResponse:
+        return await product.jobs.ListJobs(
+            jobs_service_pb2.ListJobsRequest(
+                filter="state != RUNNING AND state != QUEUED", page_size=size, page_token=token, order_by=order_by
+            )
+        )
+
+    whole, token = await page(500), ""
+    seen: list[str] = []
+    while not seen or token:
+        one = await page(1, token)
+        assert (len(one.jobs), one.total_size) == (1, whole.total_size)
+        seen, token = [*seen, one.jobs[0].id], one.next_page_token
+    assert seen == [job.id for job in whole.jobs]
+    assert {job.service for job in whole.jobs} == {"datasets", "models"}

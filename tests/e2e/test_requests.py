@@ -1,24 +1,23 @@
 """Repeated, clashing and wrong requests over the whole stack."""
 
 import asyncio
+from collections.abc import Awaitable
 
-import grpc
 import pytest
 
 from mistudio.datasets.v1 import datasets_service_pb2, tokenizations_service_pb2
 from mistudio.jobs.v1 import job_pb2, jobs_service_pb2
 from mistudio.models.v2 import models_service_pb2
-from mistudio_local.hub_mirror.shelf import DATASET_ID, MODEL_ID
+from mistudio_local.hub_mirror import Body, Faults
+from mistudio_local.hub_mirror.shelf import DATASET_ID
 from mistudio_servicekit.database import new_id
-from mistudio_servicekit.status import error_of_call
-from tests.e2e.support import GATED_DATASET, GATED_TOKEN, TOKENLESS_MODEL, Product
+from mistudio_servicekit.storage import Area
+from tests.e2e.support import GATED_DATASET, GATED_TOKEN, TOKENLESS_MODEL, Product, refusal, until_gone
 
 
-async def refused(call: object) -> tuple[str, str, str]:
+async def refused(call: Awaitable[object]) -> tuple[str, str, str]:
     """Status, reason and text of a call that must fail."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call  # type: ignore[misc]  # generated stubs return awaitable calls
-    error = error_of_call(caught.value)
+    error = await refusal(call)
     return error.code, error.reason, error.message
 
 
@@ -90,7 +89,18 @@ async def test_a_model_without_tokenizer_cannot_tokenize(product: Product) -> No
     assert (code, reason) == ("FAILED_PRECONDITION", "TOKENIZER_MISSING")
 
 
-async def test_a_model_that_is_not_ready_cannot_tokenize(product: Product) -> None:
+async def test_a_model_that_is_still_downloading_cannot_tokenize(product: Product, faults: Faults) -> None:
+    dataset = await product.ready_dataset()
+    faults.bodies.append(Body(times=None, path="*", bytes_per_second=2 * 2**20))
+    job = await product.download_slow(Area.MODELS)
+    code, reason, message = await refused(product.tokenize(dataset.id, job.resource_id))
+    assert (code, reason) == ("FAILED_PRECONDITION", "MODEL_NOT_READY")
+    assert job.resource_id in message
+    assert "DOWNLOADING" in message
+    await product.cancelled_within_a_second(job.id)
+
+
+async def test_unknown_datasets_and_models_are_told_apart(product: Product) -> None:
     dataset, model = await product.ready_dataset(), await product.ready_model()
     assert (await refused(product.tokenize(str(new_id()), model.id)))[1] == "DATASET_NOT_FOUND"
     assert (await refused(product.tokenize(dataset.id, str(new_id()))))[1] == "MODEL_NOT_FOUND"
@@ -106,48 +116,54 @@ async def test_a_dataset_that_is_needed_is_not_deleted(product: Product) -> None
     assert answer.tokenization.id in message
 
 
-async def upload(product: Product, name: str, content: bytes) -> datasets_service_pb2.UploadDatasetResponse:
-    def parts() -> list[datasets_service_pb2.UploadDatasetRequest]:
-        header = datasets_service_pb2.UploadHeader(file_name=name, size_bytes=len(content))
-        chunks = [content[n : n + 65536] for n in range(0, len(content), 65536)]
-        return [
-            datasets_service_pb2.UploadDatasetRequest(header=header),
-            *(datasets_service_pb2.UploadDatasetRequest(chunk=chunk) for chunk in chunks),
-        ]
-
-    return await product.datasets.UploadDataset(iter(parts()))
-
-
-async def test_damaged_lines_of_an_upload_are_set_aside_counted_and_listed(product: Product) -> None:
-    lines = [b'{"text": "one"}', b"{broken", b'{"text": "two"}', b'"no object"']
-    answer = await upload(product, "some.jsonl", b"\n".join(lines))
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("some.jsonl", [b'{"text": "one"}', b"{broken", b'{"text": "two"}', b'"no object"']),
+        ("some.csv", [b"text,n", b"one,1,2", b"two,2", b"three", b"four,4"]),
+    ],
+)
+async def test_damaged_lines_of_an_upload_are_set_aside_counted_and_listed(
+    product: Product, name: str, lines: list[bytes]
+) -> None:
+    answer = await product.upload(name, [b"\n".join(lines)])
     await product.succeeded(answer.job.id)
     dataset = await product.dataset(answer.dataset.id)
     assert (dataset.rows, dataset.damaged_lines) == (2, 2)
     assert [line.line for line in dataset.damaged] == [2, 4]
+    assert all(line.reason for line in dataset.damaged)
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "reason"),
-    [("x.parquet", b"PAR1 but not really", "MALFORMED_FILE"), ("x.jsonl", b"", "DATASET_EMPTY")],
+    ("name", "content", "reason"), [("x.parquet", b"no Parquet", "MALFORMED_FILE"), ("x.jsonl", b"", "DATASET_EMPTY")]
 )
-async def test_an_unreadable_upload_ends_in_error_with_the_same_text(
+async def test_an_upload_that_cannot_be_what_it_is_called_is_refused_at_once(
     product: Product, name: str, content: bytes, reason: str
 ) -> None:
-    try:
-        answer = await upload(product, name, content)
-    except grpc.aio.AioRpcError as error:
-        assert error_of_call(error).reason == reason
-        return
+    assert (await refused(product.upload(name, [content])))[1] == reason
+
+
+async def test_an_unreadable_upload_ends_in_error_with_the_same_text_and_leaves_nothing(product: Product) -> None:
+    answer = await product.upload("x.parquet", [b"PAR1, but only its beginning"])
     job = await product.ended(answer.job.id)
     dataset = await product.dataset(answer.dataset.id)
-    assert (job.state, job.error.reason) == (job_pb2.JOB_STATE_FAILED, reason)
-    assert dataset.error.message == job.error.message
+    assert (job.state, job.error.reason) == (job_pb2.JOB_STATE_FAILED, "MALFORMED_FILE")
+    assert dataset.error == job.error
     assert job.error.suggestion
+    await until_gone(product.folder(Area.DATASETS, dataset.id))
+
+
+async def test_a_dataset_without_a_text_column_cannot_be_tokenized(product: Product) -> None:
+    answer = await product.upload("numbers.jsonl", [b'{"n": 1}'])
+    await product.succeeded(answer.job.id)
+    model = await product.ready_model()
+    code, reason, message = await refused(product.tokenize(answer.dataset.id, model.id))
+    assert (code, reason) == ("INVALID_ARGUMENT", "TEXT_COLUMN_MISSING")
+    assert "n (int64)" in message
 
 
 async def test_any_other_file_name_is_no_path(product: Product) -> None:
-    answer = await upload(product, "../../../tmp/evil.jsonl", b'{"text": "x"}\n')
+    answer = await product.upload("../../../tmp/evil.jsonl", [b'{"text": "x"}\n'])
     await product.succeeded(answer.job.id)
-    assert MODEL_ID  # the store holds nothing outside its areas:
+    # The store holds nothing outside its areas.
     assert {entry.name for entry in product.store.root.iterdir()} <= {"datasets", "models", "tokenizations", "uploads"}

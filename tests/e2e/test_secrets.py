@@ -5,9 +5,10 @@ import os
 import nats
 import psycopg
 
-from mistudio_local.hub_mirror import Body, Faults
+from mistudio.jobs.v1 import job_pb2, jobs_service_pb2
+from mistudio_local.hub_mirror import Body, Faults, Refusal
 from mistudio_local.stack import Stack
-from tests.e2e.support import GATED_DATASET, GATED_TOKEN, Product
+from tests.e2e.support import GATED_DATASET, GATED_TOKEN, Product, refusal
 
 
 def tables_with(connection: psycopg.Connection, secret: str) -> list[str]:
@@ -49,7 +50,7 @@ async def events_with(stack: Stack, secret: str) -> int:
         js = connection.jetstream()
         count = 0
         for info in await js.streams_info():
-            for sequence in range(info.state.first_seq, info.state.last_seq + 1):
+            for sequence in range(max(1, info.state.first_seq), info.state.last_seq + 1):
                 try:
                     message = await js.get_msg(str(info.config.name), sequence)
                 except nats.js.errors.NotFoundError:
@@ -60,13 +61,17 @@ async def events_with(stack: Stack, secret: str) -> int:
         await connection.close()
 
 
+async def forget_gated_dataset(product: Product) -> None:
+    """Have the gated dataset neither here nor on its way."""
+    answer = await product.download_dataset(GATED_DATASET, hub_token=GATED_TOKEN)
+    await product.ended(answer.job.id)
+    await product.delete_dataset(answer.dataset.id)
+
+
 async def test_a_hub_token_is_nowhere(
     product: Product, stack: Stack, faults: Faults, superuser: psycopg.Connection
 ) -> None:
-    dataset = await product.download_dataset(GATED_DATASET, hub_token=GATED_TOKEN)
-    await product.succeeded(dataset.job.id)
-    await product.delete_dataset(dataset.dataset.id)
-
+    await forget_gated_dataset(product)
     faults.bodies.append(Body(times=None, path="*.parquet", bytes_per_second=2_000))
     answer = await product.download_dataset(GATED_DATASET, hub_token=GATED_TOKEN)
     await product.until(answer.job.id, lambda progress: progress.total > 0)
@@ -80,3 +85,21 @@ async def test_a_hub_token_is_nowhere(
     assert superuser.execute("SELECT count(*) FROM datasets.jobs WHERE secrets IS NOT NULL").fetchone() == (0,)
     assert await events_with(stack, GATED_TOKEN) == 0
     assert files_with(stack, GATED_TOKEN) == []
+
+
+async def test_a_hub_token_that_is_refused_in_the_middle_is_nowhere_either(
+    product: Product, stack: Stack, faults: Faults, superuser: psycopg.Connection
+) -> None:
+    await forget_gated_dataset(product)
+    faults.refusals.append(Refusal(401, times=None, path="*.parquet"))
+    answer = await product.download_dataset(GATED_DATASET, hub_token=GATED_TOKEN)
+    job = await product.ended(answer.job.id)
+    assert (job.state, job.error.reason) == (job_pb2.JOB_STATE_FAILED, "HUB_TOKEN_INVALID")
+    dataset = await product.dataset(answer.dataset.id)
+    assert dataset.error == job.error
+    assert GATED_TOKEN not in f"{job}{dataset}"
+    assert tables_with(superuser, GATED_TOKEN) == []
+    assert await events_with(stack, GATED_TOKEN) == 0
+    assert files_with(stack, GATED_TOKEN) == []
+    error = await refusal(product.jobs.RetryJob(jobs_service_pb2.RetryJobRequest(id=job.id)))
+    assert (error.code, error.reason) == ("FAILED_PRECONDITION", "JOB_NOT_RETRYABLE")

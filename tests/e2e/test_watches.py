@@ -81,7 +81,7 @@ async def test_all_jobs_are_watched_with_snapshots_then_events(product: Product)
 
 
 async def test_the_event_log_of_a_job_begins_queued_and_ends_succeeded(product: Product) -> None:
-    answer = await product.download_model()
+    answer = await product.upload("logged.txt", [b"a line\n"])
     await product.succeeded(answer.job.id)
     events: list[job_pb2.JobEvent] = []
     token = ""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import fcntl
 import importlib
 import json
-import logging
 import os
 import select
 import signal
@@ -26,6 +25,7 @@ from mistudio_jobs.failures import to_failure
 from mistudio_jobs.handler import Handler
 from mistudio_jobs.pipe import Report, Task, encode, receive_blocking
 from mistudio_servicekit.errors import JobCancelled
+from mistudio_servicekit.logging import setup_logging
 from mistudio_servicekit.storage import Store
 
 _F_SETSIG = 10  # fcntl(2), Linux; Python's fcntl has no name for it
@@ -41,6 +41,8 @@ class ChildSettings:
         settings: the worker's own settings, for handlers.
         preload: modules to import before the first job.
         report_seconds: least time between two reports of progress.
+        process: its name in logs.
+        log_level: least level that is logged.
     """
 
     store_root: str
@@ -48,6 +50,8 @@ class ChildSettings:
     settings: Mapping[str, str]
     preload: Sequence[str]
     report_seconds: float
+    process: str
+    log_level: str
 
     def to_json(self) -> str:
         """For the command line; it holds no secrets."""
@@ -199,8 +203,9 @@ def main(arguments: Sequence[str]) -> None:
         os.set_inheritable(inherited, False)
     die_with_parent(int(lifeline))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends this process
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
-    ChildProcess(socket.socket(fileno=int(descriptor)), ChildSettings(**json.loads(settings))).run()
+    wanted = ChildSettings(**json.loads(settings))
+    setup_logging(wanted.process, wanted.log_level)
+    ChildProcess(socket.socket(fileno=int(descriptor)), wanted).run()
 
 
 if __name__ == "__main__":

@@ -5,20 +5,21 @@ All times are the database's: workers' clocks do not matter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import TextClause, bindparam, select, text
-from sqlalchemy.dialects.postgresql import JSONB
+from psycopg.types.json import Jsonb
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mistudio_jobs import outbox, queue
 from mistudio_jobs.handler import JobKind
 from mistudio_jobs.outbox import Message
 from mistudio_jobs.states import JobState, Outcome
-from mistudio_jobs.tables import EPOCHS, Job, JobAttempt
+from mistudio_jobs.tables import EPOCHS, Job
+from mistudio_jobs.turns import Turn, execute
 from mistudio_servicekit.errors import MistudioError
 
 
@@ -52,88 +53,107 @@ class Snapshot:
     keep: bool
 
 
-_CLAIM = text(
+@dataclass(frozen=True)
+class Closing:
+    """What goes with the end of an attempt, however it ends.
+
+    Attributes:
+        snapshot: its last progress.
+        published: ids of the claim's messages that have been published.
+        hold: seconds for which the relay leaves the event to the caller.
+    """
+
+    snapshot: Snapshot | None
+    published: Sequence[int]
+    hold: float
+
+
+_CLAIM = outbox.changing(
     f"""
-        WITH claimed AS (
-            UPDATE jobs SET state = 'RUNNING', version = version + 1, attempt = attempt + 1,
-                epoch = nextval('{EPOCHS}'), lease_owner = :worker,
-                lease_until = clock_timestamp() + make_interval(secs => :lease),
-                started_at = clock_timestamp(), progress = NULL, available_at = NULL
-            WHERE id = :id AND kind = ANY(:kinds) AND attempt < max_attempts
-                AND (state = 'QUEUED' OR (state = 'RUNNING' AND lease_until < clock_timestamp()))
-            RETURNING *
-        ), lost AS (
+        UPDATE jobs SET state = 'RUNNING', version = version + 1, attempt = attempt + 1,
+            epoch = nextval('{EPOCHS}'), lease_owner = %(worker)s,
+            lease_until = clock_timestamp() + make_interval(secs => %(lease)s),
+            started_at = clock_timestamp(), progress = NULL, available_at = NULL
+        WHERE id = %(id)s AND kind = %(kind)s AND attempt < max_attempts
+            AND (state = 'QUEUED' OR (state = 'RUNNING' AND lease_until < clock_timestamp()))
+        RETURNING *
+    """,  # noqa: S608 - constants only
+    f"""
+        lost AS (
             UPDATE job_attempts a SET outcome = '{Outcome.LOST}', finished_at = clock_timestamp()
-            FROM claimed c WHERE a.job_id = c.id AND a.finished_at IS NULL
+            FROM changed c WHERE a.job_id = c.id AND a.finished_at IS NULL
         ), opened AS (
             INSERT INTO job_attempts (job_id, epoch, attempt, worker, started_at)
-            SELECT id, epoch, attempt, lease_owner, started_at FROM claimed
+            SELECT id, epoch, attempt, lease_owner, started_at FROM changed
         )
-        SELECT * FROM claimed
-    """  # noqa: S608 - constants only
+    """,  # noqa: S608 - constants only
 )
 
-_HELD = "id = :id AND epoch = :epoch AND lease_owner = :worker"
+_EARLIER = "SELECT epoch FROM job_attempts WHERE job_id = %(id)s AND epoch <> %(epoch)s ORDER BY epoch DESC"
 
-_RENEW = text(
-    f"UPDATE jobs SET lease_until = clock_timestamp() + make_interval(secs => :lease), "  # noqa: S608 - constants only
-    f"progress = COALESCE(:progress, progress) WHERE {_HELD} AND state IN ('RUNNING', 'CANCELLING') RETURNING state"
-).bindparams(bindparam("progress", type_=JSONB(none_as_null=True)))
+_HELD = "id = %(id)s AND epoch = %(epoch)s AND lease_owner = %(worker)s"
 
-_KEEP = text(
-    "INSERT INTO job_progress (job_id, epoch, at, attempt, fraction, done, total, unit, stage, metrics, position) "
-    "VALUES (:id, :epoch, clock_timestamp(), :attempt, :fraction, :done, :total, :unit, :stage, :metrics, :position)"
-).bindparams(bindparam("metrics", type_=JSONB))
+_KEEP = """
+    INSERT INTO job_progress (job_id, epoch, at, attempt, fraction, done, total, unit, stage, metrics, position)
+    SELECT id, epoch, clock_timestamp(), attempt, p.*
+    FROM changed, jsonb_to_record(progress) p (fraction float8, done int8, total int8, unit text, stage text,
+        metrics jsonb, position int8)
+    WHERE %(keep)s
+"""
 
-_END = text(
+_RENEW = f"""
+    WITH changed AS (
+        UPDATE jobs SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s),
+            progress = COALESCE(%(progress)s, progress)
+        WHERE {_HELD} AND state IN ('RUNNING', 'CANCELLING')
+        RETURNING *
+    ), kept AS ({_KEEP})
+    SELECT state FROM changed
+"""  # noqa: S608 - constants only
+
+_END = outbox.changing(
     f"""
-        WITH ended AS (
-            UPDATE jobs SET state = :state, version = version + 1, result = :result, error = :error,
-                progress = COALESCE(:progress, progress), lease_owner = NULL, lease_until = NULL,
-                available_at = clock_timestamp() + make_interval(secs => :delay),
-                finished_at = CASE WHEN :terminal THEN clock_timestamp() END,
-                secrets = CASE WHEN :terminal THEN NULL ELSE secrets END
-            WHERE {_HELD} AND state = ANY(:from_states)
-            RETURNING *
-        ), attempt AS (
-            UPDATE job_attempts a SET outcome = :outcome, error = :error, finished_at = clock_timestamp()
-            FROM ended e WHERE a.job_id = e.id AND a.epoch = :epoch
-        )
-        SELECT * FROM ended
-    """  # noqa: S608 - constants only
-).bindparams(
-    bindparam("result", type_=JSONB(none_as_null=True)),
-    bindparam("error", type_=JSONB(none_as_null=True)),
-    bindparam("progress", type_=JSONB(none_as_null=True)),
+        UPDATE jobs SET state = %(state)s, version = version + 1, result = %(result)s, error = %(error)s,
+            progress = COALESCE(%(progress)s, progress), lease_owner = NULL, lease_until = NULL,
+            available_at = clock_timestamp() + make_interval(secs => %(delay)s),
+            finished_at = CASE WHEN %(terminal)s THEN clock_timestamp() END,
+            secrets = CASE WHEN %(terminal)s THEN NULL ELSE secrets END
+        WHERE {_HELD} AND state = %(from_state)s
+        RETURNING *
+    """,  # noqa: S608 - constants only
+    f"""
+        closed AS (
+            UPDATE job_attempts a SET outcome = %(outcome)s, error = %(error)s, finished_at = clock_timestamp()
+            FROM changed c WHERE a.job_id = c.id AND a.epoch = c.epoch
+        ), kept AS ({_KEEP})
+    """,  # noqa: S608 - constants only
 )
 
 
-async def claim(
-    session: AsyncSession, kinds: Sequence[JobKind], job_id: UUID, worker: str, *, lease: float, held: float
-) -> Claim | None:
+async def claim(turn: Turn, kind: JobKind, job_id: UUID, worker: str, *, lease: float, held: float) -> Claim | None:
     """Take the job if it is queued, or if its worker's lease has run out; None where it is not to be had.
 
     Args:
-        session: in a transaction that the caller commits before anything else.
-        kinds: kinds that the worker runs.
-        job_id: the job that a doorbell named.
+        turn: for `kind`; the caller ends it before anything else.
+        kind: its kind, as the doorbell says.
+        job_id: the job that the doorbell names.
         worker: this worker's unique name.
         lease: seconds until another may take the job.
         held: seconds for which the relay leaves the event to the caller.
     """
-    names = [kind.name for kind in kinds]
-    job = await _job(session, _CLAIM, {"id": job_id, "kinds": names, "worker": worker, "lease": lease})
-    if job is None:
+    values = {"kind": kind.name, "worker": worker, "lease": lease}
+    claimed = await outbox.changed(turn, _CLAIM, {**values, **outbox.changing_values(kind.service, job_id, held)})
+    if claimed is None:
         return None
-    kind = next(kind for kind in kinds if kind.name == job.kind)
-    await kind.effects.started(session, job)
-    earlier = await _earlier(session, job) if job.version > 2 else []
-    return Claim(job, kind, earlier, await outbox.add_state_held(session, job, held))
+    row, messages = claimed
+    job = Job(**row)
+    if turn.session is not None:
+        await kind.effects.started(turn.session, job)
+    return Claim(job, kind, await _earlier(turn, job) if job.attempt > 1 else [], messages)
 
 
-async def _earlier(session: AsyncSession, job: Job) -> Sequence[int]:
-    epochs = select(JobAttempt.epoch).where(JobAttempt.job_id == job.id, JobAttempt.epoch != job.epoch)
-    return (await session.scalars(epochs.order_by(JobAttempt.epoch.desc()))).all()
+async def _earlier(turn: Turn, job: Job) -> Sequence[int]:
+    return [row["epoch"] for row in await turn.execute(_EARLIER, {"id": job.id, "epoch": job.epoch})]
 
 
 async def renew(session: AsyncSession, held: Claim, lease: float, snapshot: Snapshot | None) -> JobState | None:
@@ -142,89 +162,70 @@ async def renew(session: AsyncSession, held: Claim, lease: float, snapshot: Snap
     Returns:
         the job's state (CANCELLING tells of a cancellation); None where the job is no longer this worker's.
     """
-    progress = snapshot.progress if snapshot else None
-    state = await session.scalar(_RENEW, {**_fence(held), "lease": lease, "progress": progress})
-    if state is not None and snapshot and snapshot.keep:
-        await _keep(session, held, snapshot)
-    return JobState(state) if state is not None else None
+    rows = await execute(session, _RENEW, {**_fence(held), **_progress(snapshot), "lease": lease})
+    return JobState(rows[0]["state"]) if rows else None
 
 
-async def succeed(
-    session: AsyncSession, held: Claim, result: Mapping[str, Any], snapshot: Snapshot | None, hold: float
-) -> list[Message] | None:
+async def succeed(turn: Turn, held: Claim, closing: Closing, result: Mapping[str, Any]) -> list[Message] | None:
     """End the job with its `result`; see `_end`."""
-    job = await _end(session, held, JobState.SUCCEEDED, Outcome.SUCCEEDED, snapshot, result=dict(result))
-    if job is None:
-        return None
-    await held.kind.effects.succeeded(session, job, result)
-    return await outbox.add_state_held(session, job, hold)
+
+    async def effect(session: AsyncSession, job: Job) -> None:
+        await held.kind.effects.succeeded(session, job, result)
+
+    return await _end(turn, held, closing, JobState.SUCCEEDED, Outcome.SUCCEEDED, effect, result=Jsonb(dict(result)))
 
 
 async def fail(
-    session: AsyncSession,
-    held: Claim,
-    error: MistudioError,
-    snapshot: Snapshot | None,
-    hold: float,
-    *,
-    retry_after: float | None,
+    turn: Turn, held: Claim, closing: Closing, error: MistudioError, *, retry_after: float | None
 ) -> list[Message] | None:
     """End the job with `error`, or let it wait `retry_after` seconds for another attempt; see `_end`."""
-    state = JobState.FAILED if retry_after is None else JobState.RETRY_WAIT
-    record = error.to_record()
-    job = await _end(session, held, state, Outcome.FAILED, snapshot, error=record, delay=retry_after)
-    if job is None:
-        return None
-    effects = held.kind.effects
-    await (effects.failed if state is JobState.FAILED else effects.requeued)(session, job)
-    return await outbox.add_state_held(session, job, hold)
+    effects, record = held.kind.effects, Jsonb(error.to_record())
+    if retry_after is None:
+        return await _end(turn, held, closing, JobState.FAILED, Outcome.FAILED, effects.failed, error=record)
+    return await _end(
+        turn, held, closing, JobState.RETRY_WAIT, Outcome.FAILED, effects.requeued, error=record, delay=retry_after
+    )
 
 
-async def end_cancelled(
-    session: AsyncSession, held: Claim, snapshot: Snapshot | None, hold: float
-) -> list[Message] | None:
+async def end_cancelled(turn: Turn, held: Claim, closing: Closing) -> list[Message] | None:
     """End the job as its user wished; see `_end`."""
-    job = await _end(session, held, JobState.CANCELLED, Outcome.CANCELLED, snapshot, from_state=JobState.CANCELLING)
-    if job is None:
-        return None
-    await held.kind.effects.cancelled(session, job)
-    return await outbox.add_state_held(session, job, hold)
+    effect, from_state = held.kind.effects.cancelled, JobState.CANCELLING
+    return await _end(turn, held, closing, JobState.CANCELLED, Outcome.CANCELLED, effect, from_state=from_state)
 
 
 async def _end(
-    session: AsyncSession,
+    turn: Turn,
     held: Claim,
+    closing: Closing,
     state: JobState,
     outcome: Outcome,
-    snapshot: Snapshot | None,
+    effect: Callable[[AsyncSession, Job], Awaitable[None]],
     *,
-    result: Mapping[str, Any] | None = None,
-    error: Mapping[str, Any] | None = None,
-    delay: float | None = None,
     from_state: JobState = JobState.RUNNING,
-) -> Job | None:
-    """Write the end of an attempt. None where the fence refuses: the job is another's, or is being cancelled."""
-    values = {
-        "state": state,
-        "outcome": outcome,
-        "result": result,
-        "error": error,
-        "delay": delay,
-        "terminal": state.terminal,
-        "progress": snapshot.progress if snapshot else None,
-        "from_states": [from_state],
-    }
-    job = await _job(session, _END, {**values, **_fence(held)})
-    if job is not None and snapshot and snapshot.keep:
-        await _keep(session, held, snapshot)
-    return job
+    result: Jsonb | None = None,
+    error: Jsonb | None = None,
+    delay: float | None = None,
+) -> list[Message] | None:
+    """Write the end of an attempt.
+
+    Returns:
+        events to publish, in order, after the commit; None where the fence refuses, because the job is another's or is
+        being cancelled.
+    """
+    values = {"state": state, "outcome": outcome, "terminal": state.terminal, "from_state": from_state}
+    values |= {"result": result, "error": error, "delay": delay}
+    told = outbox.changing_values(held.kind.service, held.job.id, closing.hold, closing.published)
+    ended = await outbox.changed(turn, _END, {**_fence(held), **_progress(closing.snapshot), **told, **values})
+    if ended is None:
+        return None
+    row, messages = ended
+    if turn.session is not None:
+        await effect(turn.session, Job(**row))
+    return messages
 
 
-async def _keep(session: AsyncSession, held: Claim, snapshot: Snapshot) -> None:
-    point = {
-        name: snapshot.progress[name] for name in ("fraction", "done", "total", "unit", "stage", "metrics", "position")
-    }
-    await session.execute(_KEEP, {**point, "id": held.job.id, "epoch": held.job.epoch, "attempt": held.job.attempt})
+def _progress(snapshot: Snapshot | None) -> dict[str, Any]:
+    return {"progress": Jsonb(snapshot.progress) if snapshot else None, "keep": snapshot is not None and snapshot.keep}
 
 
 async def release(session: AsyncSession, held: Claim) -> bool:
@@ -252,12 +253,6 @@ async def folder_needed(session: AsyncSession, held: Claim) -> bool:
     # With this epoch it can only have succeeded through this worker, whose commit's answer was lost.
     waiting = held.kind.resumable and not JobState(row.state).terminal
     return row.state == JobState.SUCCEEDED or waiting
-
-
-async def _job(session: AsyncSession, statement: TextClause, values: Mapping[str, Any]) -> Job | None:
-    """The row that `statement` returns, as a job apart from the session: loading an entity costs twice as much."""
-    row = (await session.execute(statement, values)).one_or_none()
-    return Job(**row._mapping) if row is not None else None
 
 
 def _fence(held: Claim) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import UUID
@@ -25,6 +25,7 @@ from mistudio_jobs.sweeper import NamedFolders, Sweeper
 from mistudio_jobs.tables import Job
 from mistudio_jobs.timing import Timing
 from mistudio_servicekit.database import Database
+from mistudio_servicekit.errors import JobNotCancellable
 from mistudio_servicekit.storage import Store
 
 log = logging.getLogger(__name__)
@@ -125,9 +126,9 @@ class JobEngine:
         """Note that a request is answered with `job`, which was there before; see `requests.remember`."""
         await requests.remember(session, kind, request_id, request_content, job)
 
-    async def get(self, session: AsyncSession, job_id: UUID) -> Job:
-        """The job `job_id`; raises `JobNotFound`."""
-        return await queue.get(session, self.kinds, job_id)
+    async def get(self, session: AsyncSession, job_id: UUID, *, lock: bool = False) -> Job:
+        """The job `job_id`, its row locked if wished; raises `JobNotFound`."""
+        return await queue.get(session, self.kinds, job_id, lock=lock)
 
     async def active_jobs(self, session: AsyncSession, resource_id: UUID) -> Sequence[Job]:
         """Jobs of a resource that have not ended, oldest first."""
@@ -138,6 +139,12 @@ class JobEngine:
         job = await queue.cancel(session, self.kinds, job_id)
         session.info.setdefault(_CANCELLED, []).append(job)
         return job
+
+    async def cancel_unended(self, session: AsyncSession, job_ids: Iterable[UUID]) -> None:
+        """Cancel these jobs, except those that have ended; all stay locked. `session` is of `transaction`."""
+        for job_id in job_ids:
+            with suppress(JobNotCancellable):
+                await self.cancel(session, job_id)
 
     async def retry(self, session: AsyncSession, job_id: UUID, settings: Mapping[str, Any] | None = None) -> Job:
         """Start a failed or cancelled job afresh; see `queue.retry`."""

@@ -6,6 +6,7 @@ Neither this module nor `streams` and `reader` touch a database, so that the gat
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -50,7 +51,44 @@ def relay_subject(service: str) -> str:
     return f"ctl.{service}.relay"
 
 
-def job_message(job: Job) -> pb.Job:
+@dataclass(frozen=True, slots=True)
+class ToldJob:
+    """A job as a row of the outbox tells it: the columns that clients see, at the time `at`."""
+
+    id: str
+    kind: str
+    pool: str
+    resource_type: str
+    resource_id: str
+    state: str
+    version: int
+    attempt: int
+    max_attempts: int
+    progress: Mapping[str, Any] | None
+    error: Mapping[str, Any] | None
+    result: dict[str, Any] | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    available_at: datetime | None
+    at: datetime
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> ToldJob:
+        """From the row's JSON."""
+        times = {name: datetime.fromisoformat(told[name]) for name in _TIMES if told[name] is not None}
+        return cls(**{**told, **times})
+
+    @property
+    def service(self) -> str:
+        """The service that owns the job: the first part of its kind."""
+        return self.kind.partition(".")[0]
+
+
+_TIMES = ("created_at", "started_at", "finished_at", "available_at", "at")
+
+
+def job_message(job: Job | ToldJob) -> pb.Job:
     """The job as clients see it, without its attempts."""
     message = pb.Job(
         id=str(job.id),
@@ -59,7 +97,7 @@ def job_message(job: Job) -> pb.Job:
         pool=job.pool,
         resource_type=job.resource_type,
         resource_id=str(job.resource_id),
-        state=state_value(job.job_state),
+        state=state_value(JobState(job.state)),
         attempt=job.attempt,
         max_attempts=job.max_attempts,
         version=job.version,
@@ -123,26 +161,30 @@ def point_message(point: JobProgress) -> pb.ProgressPoint:
     return pb.ProgressPoint(attempt=point.attempt, time=timestamp(point.at), progress=progress)
 
 
-def state_event(job: Job) -> pb.JobEvent:
-    """The event that tells of the job's present state, with the whole job."""
-    event = _event(job)
+def encoded(payload: Mapping[str, Any] | str) -> bytes:
+    """What is published for a row of the outbox: a job that is told, or the kind that a doorbell names."""
+    return payload.encode() if isinstance(payload, str) else _state_event(ToldJob.of(payload)).SerializeToString()
+
+
+def _state_event(job: ToldJob) -> pb.JobEvent:
+    event = _event(job, job.at)
     event.state_changed.CopyFrom(job_message(job))
     return event
 
 
 def progress_event(job: Job, progress: pb.Progress) -> pb.JobEvent:
     """The event that tells of the running attempt's progress."""
-    event = _event(job)
+    event = _event(job, datetime.now(UTC))
     event.progress.CopyFrom(progress)
     return event
 
 
-def _event(job: Job) -> pb.JobEvent:
+def _event(job: Job | ToldJob, time: datetime) -> pb.JobEvent:
     return pb.JobEvent(
         job_id=str(job.id),
         service=job.service,
         attempt=job.attempt,
-        time=timestamp(datetime.now(UTC)),
+        time=timestamp(time),
         kind=job.kind,
         resource_type=job.resource_type,
         resource_id=str(job.resource_id),

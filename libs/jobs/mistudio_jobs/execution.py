@@ -13,10 +13,9 @@ from typing import Any, Protocol
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from mistudio_jobs import claims, failures, folders, tasks
-from mistudio_jobs.claims import Claim
+from mistudio_jobs.claims import Claim, Closing
 from mistudio_jobs.feed import ProgressFeed
 from mistudio_jobs.lease import Lease
 from mistudio_jobs.outbox import Message
@@ -25,6 +24,7 @@ from mistudio_jobs.publishing import AttemptLog, LeaseLost, PublishError
 from mistudio_jobs.runner import Child, Done, Failed
 from mistudio_jobs.secrets import SecretKeys
 from mistudio_jobs.timing import Timing
+from mistudio_jobs.turns import Turn, Turns
 from mistudio_servicekit.database import Database
 from mistudio_servicekit.errors import MistudioError
 from mistudio_servicekit.storage import Store, sync_tree
@@ -46,6 +46,7 @@ class Surroundings:
     """What every execution of a worker shares."""
 
     database: Database
+    turns: Turns
     js: JetStreamContext
     store: Store
     keys: SecretKeys
@@ -53,7 +54,7 @@ class Surroundings:
     marks: PublishedMarks
 
 
-End = Callable[[AsyncSession], Awaitable[list[Message] | None]]
+End = Callable[[Turn], Awaitable[list[Message] | None]]
 """Writes the end of an attempt; None where the fence refuses."""
 
 
@@ -78,6 +79,7 @@ class Execution:
         self._on_result = on_result
         self._releasing = False
         self._handling = True
+        self._announced: Sequence[int] = []
         self._background: set[asyncio.Task[None]] = set()
         timing = around.timing
         self._log = AttemptLog(around.js, held.job, timing.publish, self._still_held)
@@ -101,13 +103,13 @@ class Execution:
     async def run(self) -> None:
         """Run the job to its end, or until it is lost. Returns when its doorbell is answered."""
         self._start(self._lease.keep())
-        announced = asyncio.create_task(self._announce(self._held.messages))
-        self._start(self._feed.run(asyncio.shield(announced)))
+        telling = asyncio.create_task(self._log.publish_states(self._held.messages))
+        self._start(self._feed.run(asyncio.shield(telling)))
         try:
             outcome = await self._handle()
             self._handling = False
             self._on_result()
-            await announced
+            self._announced = await telling
             await self._finish(outcome)
         finally:
             await tasks.cancel(self._background)
@@ -167,8 +169,7 @@ class Execution:
             return True
         # The fence also refuses when the job was cancelled at the last moment.
         await self._remove_folder()
-        hold = self._around.timing.held
-        return await self._end(lambda session: claims.end_cancelled(session, self._held, self._feed.snapshot(), hold))
+        return await self._end(lambda turn: claims.end_cancelled(turn, self._held, self._closing()))
 
     async def _end_as(self, outcome: Done | Failed) -> bool:
         try:
@@ -180,13 +181,16 @@ class Execution:
             return await self._end(await self._ending(failure))
 
     async def _ending(self, outcome: Done | Failed) -> End:
-        hold, held = self._around.timing.held, self._held
+        held = self._held
         if isinstance(outcome, Done):
-            return lambda session: claims.succeed(session, held, outcome.result, self._feed.snapshot(), hold)
+            return lambda turn: claims.succeed(turn, held, self._closing(), outcome.result)
         error, wait = outcome.error, self._retry_wait(outcome.error)
         if wait is None or not held.kind.resumable:
             await self._remove_folder()
-        return lambda session: claims.fail(session, held, error, self._feed.snapshot(), hold, retry_after=wait)
+        return lambda turn: claims.fail(turn, held, self._closing(), error, retry_after=wait)
+
+    def _closing(self) -> Closing:
+        return Closing(self._feed.snapshot(), self._announced, self._around.timing.held)
 
     def _retry_wait(self, error: MistudioError) -> float | None:
         job = self._held.job
@@ -197,15 +201,16 @@ class Execution:
         """Commit an end and publish it. A database that is away is waited for: nobody can take the job meanwhile."""
         while True:
             try:
-                async with self._around.database.transaction() as session:
-                    messages = await end(session)
+                async with self._around.turns.of(self._held.kind) as turn:
+                    messages = await end(turn)
                 break
             except (OperationalError, OSError) as error:
                 log.warning("The end of job %s is not written yet: %s", self._held.job.id, type(error).__name__)
                 await asyncio.sleep(_DATABASE_RETRY_SECONDS)
         if messages is None:
             return False
-        await asyncio.gather(self._announce(messages), self._answer_doorbell())
+        await self._answer_doorbell()
+        self._around.marks.add(await self._log.publish_states(messages))
         return True
 
     async def _release(self) -> bool:
@@ -231,13 +236,10 @@ class Execution:
         held = self._held
         await asyncio.to_thread(folders.remove, self._around.store, held.kind, held.job, [held.job.epoch])
 
-    async def _announce(self, messages: Sequence[Message]) -> None:
-        self._around.marks.add(await self._log.publish_states(messages))
-
     async def _answer_doorbell(self) -> None:
         """Take the doorbell away. If that fails it rings again, and is found stale."""
         with suppress(*PublishError):
-            await self._doorbell.ack_sync(timeout=self._around.timing.publish)
+            await self._doorbell.ack()
 
     async def _still_held(self) -> bool:
         return await self._lease.held()

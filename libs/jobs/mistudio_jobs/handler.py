@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
+from mistudio_jobs.effects import NoEffects
 from mistudio_servicekit.storage import Area, Store
 
 if TYPE_CHECKING:
@@ -113,3 +114,13 @@ class JobKind:
     area: Area | None = None
     resumable: bool = False
     max_attempts: int = 5
+
+    @property
+    def service(self) -> str:
+        """The service that owns it: the first part of its name."""
+        return self.name.partition(".")[0]
+
+    @property
+    def has_effects(self) -> bool:
+        """Whether its turns do something to its resource; those of a kind without are cheaper."""
+        return not isinstance(self.effects, NoEffects)

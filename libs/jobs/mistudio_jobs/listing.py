@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -14,19 +14,23 @@ from mistudio_jobs.handler import JobKind
 from mistudio_jobs.states import JobState
 from mistudio_jobs.tables import Job, JobProgress
 from mistudio_servicekit.errors import InvalidPageToken
-from mistudio_servicekit.filters import FieldParser, choice_of, conditions, parse_filter, time_value, uuid_value
-from mistudio_servicekit.pagination import Order, Page, PageRequest, decode_token, encode_token, page
+from mistudio_servicekit.filters import choice_of, time_value, uuid_value, whole_number
+from mistudio_servicekit.listing import Listing
+from mistudio_servicekit.pagination import Order, Page, PageRequest, decode_token, encode_token
 
-_FIELDS: Mapping[str, FieldParser] = {
-    "kind": str,
-    "pool": str,
-    "state": choice_of(*JobState),
-    "resource_type": str,
-    "resource_id": uuid_value,
-    "attempt": int,
-    "created_at": time_value,
-}
-_ORDERS = {"created_at": Order(Job.created_at, datetime)}
+_JOBS = Listing(
+    Job,
+    filters={
+        "kind": str,
+        "pool": str,
+        "state": choice_of(*JobState),
+        "resource_type": str,
+        "resource_id": uuid_value,
+        "attempt": whole_number,
+        "created_at": time_value,
+    },
+    orders={"created_at": Order(Job.created_at, datetime)},
+)
 
 
 async def list_jobs(session: AsyncSession, kinds: Sequence[JobKind], request: PageRequest) -> Page[Job]:
@@ -35,9 +39,7 @@ async def list_jobs(session: AsyncSession, kinds: Sequence[JobKind], request: Pa
     Raises:
         InvalidFilter, InvalidOrderBy, InvalidPageToken, InvalidArgument: as the request deserves.
     """
-    wanted = conditions(parse_filter(request.filter, _FIELDS), {name: getattr(Job, name) for name in _FIELDS})
-    statement = select(Job).where(Job.kind.in_([kind.name for kind in kinds]), *wanted)
-    return await page(session, statement, request, orders=_ORDERS, key=Job.id)
+    return await _JOBS.page(session, request, Job.kind.in_([kind.name for kind in kinds]))
 
 
 async def progress_history(session: AsyncSession, job_id: UUID, request: PageRequest) -> Page[JobProgress]:

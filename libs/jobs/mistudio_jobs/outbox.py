@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
@@ -11,100 +12,153 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mistudio_jobs import events
 from mistudio_jobs.tables import Job
+from mistudio_jobs.turns import Row, Turn, Values, execute
 
 _COLUMNS = "id, job_id, subject, msg_id, payload"
+_TOLD = ", ".join(f"'{each.name}', {each.name}" for each in fields(events.ToldJob) if each.name != "at")
 
-_INSERT = text(
-    "INSERT INTO outbox (job_id, subject, msg_id, payload, held_until) "
-    "VALUES (:job_id, :subject, :msg_id, :payload, clock_timestamp() + make_interval(secs => :held))"
-)
-_INSERT_TWO = text(
-    "INSERT INTO outbox (job_id, subject, msg_id, payload) "
-    "VALUES (:job_id, :subject, :msg_id, :payload), (:job_id, :subject_2, :msg_id_2, :payload_2)"
-)
-# The row's lock on its job makes this complete: no other transaction can add a row of the same job meanwhile.
-_INSERT_AND_LIST = text(
-    f"WITH fresh AS ({_INSERT.text} RETURNING {_COLUMNS}) "  # noqa: S608 - constants only
-    f"SELECT {_COLUMNS} FROM outbox WHERE job_id = :job_id AND published_at IS NULL AND subject LIKE 'evt.%' "
-    f"UNION ALL SELECT {_COLUMNS} FROM fresh ORDER BY id"
-)
 # A row waits while an earlier one of its job is still left to its writer.
-_READY = text(
-    f"SELECT {_COLUMNS} FROM outbox o WHERE published_at IS NULL AND NOT EXISTS ("  # noqa: S608 - constants only
-    "SELECT 1 FROM outbox e WHERE e.job_id = o.job_id AND e.id <= o.id AND e.published_at IS NULL "
-    "AND e.held_until > clock_timestamp()) ORDER BY id LIMIT :most"
-)
-_MARK = text("UPDATE outbox SET published_at = clock_timestamp() WHERE id = ANY(:ids) AND published_at IS NULL")
+_READY = f"""
+    SELECT {_COLUMNS} FROM outbox o
+    WHERE published_at IS NULL AND NOT EXISTS (
+        SELECT FROM outbox e
+        WHERE e.job_id = o.job_id AND e.id <= o.id AND e.published_at IS NULL AND e.held_until > clock_timestamp())
+    ORDER BY id LIMIT %(most)s
+"""  # noqa: S608 - constants only
+_MARK = """
+    UPDATE outbox SET published_at = clock_timestamp() WHERE id = ANY(%(published)s) AND published_at IS NULL
+"""
 _PRUNE = text("DELETE FROM outbox WHERE published_at < clock_timestamp() - make_interval(secs => :age)")
+
+
+def state_insert(source: str) -> str:
+    """SQL that tells of the present state of the job in `source`, which has all columns of `jobs`; see `state_values`.
+
+    What is told is the job as it is in this statement, so it needs no round trip of its own.
+    """
+    return f"""
+        INSERT INTO outbox (job_id, subject, msg_id, payload, held_until)
+        SELECT id, %(state_subject)s, id || '.' || version, jsonb_build_object({_TOLD}, 'at', clock_timestamp()),
+            clock_timestamp() + make_interval(secs => %(held)s)
+        FROM {source}
+    """  # noqa: S608 - constants only
+
+
+def doorbell_insert(source: str) -> str:
+    """SQL that wakes a worker for the job in `source`; see `doorbell_values`."""
+    return f"""
+        INSERT INTO outbox (job_id, subject, msg_id, payload)
+        SELECT id, %(doorbell_subject)s, id || '.dispatch.' || dispatch_seq, to_jsonb(kind)
+        FROM {source}
+    """  # noqa: S608 - constants only
+
+
+def state_values(service: str, job_id: UUID, held: float = 0.0) -> Values:
+    """Values for `state_insert`; the relay leaves the row to its writer for `held` seconds."""
+    return {"state_subject": events.state_subject(service, job_id), "held": held}
+
+
+def doorbell_values(service: str, pool: str, job_id: UUID) -> Values:
+    """Values for `doorbell_insert`."""
+    return {"doorbell_subject": events.doorbell_subject(service, pool, job_id)}
+
+
+_ROW = "(SELECT * FROM jobs WHERE id = %(id)s)"
+_ADD_STATE = state_insert(_ROW)
+_ADD_DOORBELL = doorbell_insert(_ROW)
+_UNPUBLISHED_EVENTS = "published_at IS NULL AND starts_with(subject, 'evt.')"
+_LIST = f"SELECT {_COLUMNS} FROM outbox WHERE job_id = %(id)s AND {_UNPUBLISHED_EVENTS} ORDER BY id"  # noqa: S608
 
 
 @dataclass(frozen=True)
 class Message:
-    """One row of the outbox."""
+    """One row of the outbox; `payload` is what `events.encoded` takes."""
 
     id: int
     job_id: UUID
     subject: str
     msg_id: str
-    payload: bytes
+    payload: Mapping[str, Any] | str
+
+    @property
+    def is_event(self) -> bool:
+        """Whether it tells of a job's state; otherwise it is a doorbell."""
+        return not isinstance(self.payload, str)
+
+
+def changing(change: str, also: str) -> str:
+    """SQL of one turn of the job `%(id)s`: the change, its event, and other rows that come with it, for `changed`.
+
+    Args:
+        change: an `UPDATE jobs` that counts the version up and returns all columns.
+        also: more common table expressions, which find the job in `changed`.
+    """
+    # `alone` tells that no other event of the job waits. The statement sees the outbox as it was when it began, perhaps
+    # before it waited for the job's lock: whether something happened meanwhile shows in the version.
+    return f"""
+        WITH before AS (SELECT version FROM jobs WHERE id = %(id)s),
+        changed AS ({change}),
+        marked AS ({_MARK}),
+        {also},
+        told AS ({state_insert("changed")} RETURNING {_COLUMNS})
+        SELECT changed.*, told.id AS told_id, told.subject AS told_subject, told.msg_id AS told_msg_id,
+            told.payload AS told_payload, before.version = changed.version - 1 AND NOT EXISTS (
+                SELECT FROM outbox
+                WHERE job_id = %(id)s AND {_UNPUBLISHED_EVENTS} AND id <> ALL(%(published)s)) AS alone
+        FROM before, changed, told
+    """  # noqa: S608 - constants only
+
+
+def changing_values(service: str, job_id: UUID, held: float, published: Sequence[int] = ()) -> Values:
+    """Values for the parts of `changing` that are not the caller's.
+
+    Args:
+        service: the job's service.
+        job_id: the job.
+        held: seconds for which the relay leaves the event to the caller.
+        published: ids of the job's earlier events that the caller has published: they are marked on the way.
+    """
+    return {"id": job_id, "published": list(published), **state_values(service, job_id, held)}
+
+
+async def changed(turn: Turn, statement: str, values: Values) -> tuple[Row, list[Message]] | None:
+    """Run a statement made by `changing`, with `changing_values` besides; None where it found no job to change.
+
+    Returns:
+        the job's row, and all its unpublished events in the order in which they must be published after the commit.
+    """
+    rows = await turn.execute(statement, values)
+    if not rows:
+        return None
+    (row,) = rows
+    told = Message(
+        row.pop("told_id"), row["id"], row.pop("told_subject"), row.pop("told_msg_id"), row.pop("told_payload")
+    )
+    if row.pop("alone"):
+        return row, [told]
+    return row, [Message(**each) for each in await turn.execute(_LIST, {"id": row["id"]})]
 
 
 async def add_state(session: AsyncSession, job: Job) -> None:
     """Tell of the job's present state. The transaction has updated the job's row before."""
-    await session.execute(_INSERT, _state_row(job, held=0.0))
-
-
-async def add_state_held(session: AsyncSession, job: Job, held: float) -> list[Message]:
-    """Tell of the job's present state, and leave the telling to the caller for `held` seconds.
-
-    Returns:
-        all unpublished events of the job, in the order in which they must be published after the commit.
-    """
-    rows = await session.execute(_INSERT_AND_LIST, _state_row(job, held))
-    return [Message(*row) for row in rows]
+    await execute(session, _ADD_STATE, {"id": job.id, **state_values(job.service, job.id)})
 
 
 async def add_doorbell(session: AsyncSession, job: Job) -> None:
     """Wake a worker of the job's pool."""
-    await session.execute(_INSERT, _doorbell_row(job))
+    await execute(session, _ADD_DOORBELL, {"id": job.id, **doorbell_values(job.service, job.pool, job.id)})
 
 
-async def add_submitted(session: AsyncSession, job: Job) -> None:
-    """Tell that the job is queued, and wake a worker."""
-    second = {f"{name}_2": value for name, value in _doorbell_row(job).items()}
-    await session.execute(_INSERT_TWO, {**_state_row(job, held=0.0), **second})
-
-
-async def ready(session: AsyncSession, most: int) -> list[Message]:
+async def ready(turn: Turn, most: int) -> list[Message]:
     """At most `most` unpublished rows that the relay may publish, in order."""
-    return [Message(*row) for row in await session.execute(_READY, {"most": most})]
+    return [Message(**row) for row in await turn.execute(_READY, {"most": most})]
 
 
-async def mark_published(session: AsyncSession, ids: Sequence[int]) -> None:
+async def mark_published(turn: Turn, ids: Sequence[int]) -> None:
     """Note that the rows `ids` have been published."""
-    await session.execute(_MARK, {"ids": sorted(ids)})
+    await turn.execute(_MARK, {"published": sorted(ids)})
 
 
 async def prune(session: AsyncSession, age: float) -> None:
     """Delete rows published more than `age` seconds ago."""
     await session.execute(_PRUNE, {"age": age})
-
-
-def _state_row(job: Job, held: float) -> dict[str, object]:
-    return {
-        "job_id": job.id,
-        "subject": events.state_subject(job.service, job.id),
-        "msg_id": f"{job.id}.{job.version}",
-        "payload": events.state_event(job).SerializeToString(),
-        "held": held,
-    }
-
-
-def _doorbell_row(job: Job) -> dict[str, object]:
-    return {
-        "job_id": job.id,
-        "subject": events.doorbell_subject(job.service, job.pool, job.id),
-        "msg_id": f"{job.id}.dispatch.{job.dispatch_seq}",
-        "payload": b"",
-        "held": 0.0,
-    }

@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import struct
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 _LENGTH = struct.Struct(">I")
@@ -38,7 +38,7 @@ class Task:
 
     def to_frame(self) -> dict[str, Any]:
         """The frame that starts it."""
-        return {"run": asdict(self)}
+        return {"run": vars(self)}
 
 
 @dataclass(frozen=True)

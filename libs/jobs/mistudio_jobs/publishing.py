@@ -35,7 +35,8 @@ async def publish_message(js: JetStreamContext, message: Message, timeout: float
     """
     headers = {api.Header.MSG_ID.value: message.msg_id}
     try:
-        return (await js.publish(message.subject, message.payload, timeout=timeout, headers=headers)).seq
+        payload = events.encoded(message.payload)
+        return (await js.publish(message.subject, payload, timeout=timeout, headers=headers)).seq
     except APIError as error:
         if message.subject.startswith("jobs.") and streams.already_queued(error):
             return 0
@@ -89,13 +90,12 @@ class AttemptLog:
             PublishError: the server did not acknowledge it.
         """
         payload = events.progress_event(self._job, progress).SerializeToString()
-        if self._last is None:
-            await self._catch_up()
-        while not await self._published(payload):
+        while self._last is None or not await self._published(payload):
             # First read the log's end, then ask for the lease: what another writes after that moves the end again.
-            await self._catch_up()
+            end = await self._end()
             if not await self._holds():
                 raise LeaseLost
+            self._last = end  # not before the lease is proven, or a zombie's next report would fit to it
             if await self._has(progress):
                 return
 
@@ -115,9 +115,10 @@ class AttemptLog:
         self._last = acknowledged.seq
         return True
 
-    async def _catch_up(self) -> None:
+    async def _end(self) -> int:
+        """Position of the job's last event; 0 before the first."""
         last = await self._last_message(events.job_subjects(self._job.service, self._job.id))
-        self._last = int(last.seq or 0) if last else 0
+        return int(last.seq or 0) if last else 0
 
     async def _has(self, progress: pb.Progress) -> bool:
         """Whether the log has this report already, from a try whose acknowledgement was lost."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from psycopg.types.json import Jsonb
 from sqlalchemy import func, select
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mistudio_jobs import outbox, requests
@@ -16,6 +16,7 @@ from mistudio_jobs.handler import JobKind
 from mistudio_jobs.secrets import SecretKeys
 from mistudio_jobs.states import ACTIVE, HELD, JobState, Outcome
 from mistudio_jobs.tables import Job, JobAttempt
+from mistudio_jobs.turns import execute
 from mistudio_servicekit.database import new_id
 from mistudio_servicekit.errors import (
     InvalidArgument,
@@ -26,6 +27,19 @@ from mistudio_servicekit.errors import (
 
 SETTINGS = "settings"
 """The part of a payload that `RetryJob` may change: an object of plain values by name."""
+
+
+_SUBMIT = f"""
+    WITH queued AS (
+        INSERT INTO jobs (id, kind, pool, resource_type, resource_id, state, version, dedupe_key, payload, secrets,
+            had_secrets, attempt, max_attempts, epoch, dispatch_seq, dispatched_at, created_at)
+        VALUES (%(id)s, %(kind)s, %(pool)s, %(resource_type)s, %(resource_id)s, 'QUEUED', 1, %(dedupe_key)s,
+            %(payload)s, %(secrets)s, %(had_secrets)s, 0, %(max_attempts)s, 0, 1, now(), now())
+        ON CONFLICT DO NOTHING
+        RETURNING *
+    ), told AS ({outbox.state_insert("queued")}), rung AS ({outbox.doorbell_insert("queued")})
+    SELECT * FROM queued
+"""  # noqa: S608 - constants only
 
 
 @dataclass(frozen=True)
@@ -78,7 +92,6 @@ async def _insert_or_join(session: AsyncSession, new: NewJob, keys: SecretKeys) 
     while True:
         job = await _insert(session, new, keys)
         if job is not None:
-            await outbox.add_submitted(session, job)
             return Submission(job, joined=False)
         twin = await _active_twin(session, new)
         if twin is not None:
@@ -205,7 +218,9 @@ async def change_state(session: AsyncSession, job: Job, state: JobState, *, door
     if doorbell:
         await _number_dispatch(session, job)
     await session.flush()
-    await (outbox.add_submitted if doorbell else outbox.add_state)(session, job)
+    await outbox.add_state(session, job)
+    if doorbell:
+        await outbox.add_doorbell(session, job)
 
 
 async def _number_dispatch(session: AsyncSession, job: Job) -> None:
@@ -219,28 +234,23 @@ def kind_of(kinds: Sequence[JobKind], job: Job) -> JobKind:
 
 
 async def _insert(session: AsyncSession, new: NewJob, keys: SecretKeys) -> Job | None:
-    job_id = new_id()
+    """Write the job and what tells of it; None where its dedupe key is taken."""
+    job_id, kind = new_id(), new.kind
     row = {
         "id": job_id,
-        "kind": new.kind.name,
-        "pool": new.kind.pool,
-        "resource_type": new.kind.resource_type,
+        "kind": kind.name,
+        "pool": kind.pool,
+        "resource_type": kind.resource_type,
         "resource_id": new.resource_id,
-        "state": JobState.QUEUED,
-        "version": 1,
         "dedupe_key": new.dedupe_key or None,
-        "payload": dict(new.payload),
+        "payload": Jsonb(dict(new.payload)),
         "secrets": keys.seal(job_id, new.secrets),
         "had_secrets": bool(new.secrets),
-        "attempt": 0,
-        "max_attempts": new.kind.max_attempts,
-        "epoch": 0,
-        "dispatch_seq": 1,
-        "dispatched_at": func.now(),
-        "created_at": func.now(),
+        "max_attempts": kind.max_attempts,
     }
-    job: Job | None = await session.scalar(insert(Job).values(row).on_conflict_do_nothing().returning(Job))
-    return job
+    told = outbox.state_values(kind.service, job_id), outbox.doorbell_values(kind.service, kind.pool, job_id)
+    rows = await execute(session, _SUBMIT, {**row, **told[0], **told[1]})
+    return Job(**rows[0]) if rows else None
 
 
 async def _active_twin(session: AsyncSession, new: NewJob) -> Job | None:

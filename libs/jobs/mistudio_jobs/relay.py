@@ -7,18 +7,20 @@ import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
+from uuid import UUID
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.errors import NoStreamResponseError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mistudio_jobs import events, outbox
 from mistudio_jobs.outbox import Message
 from mistudio_jobs.publishing import PublishError, publish_message
 from mistudio_jobs.timing import Timing
+from mistudio_jobs.turns import Turn, committing
 from mistudio_servicekit.database import Database
 
 log = logging.getLogger(__name__)
@@ -96,19 +98,22 @@ class Relay:
 
     async def _publish_batch(self, connection: AsyncConnection) -> bool:
         """Publish a batch; whether there may be more at once."""
-        async with AsyncSession(connection) as session:
-            messages = await outbox.ready(session, _BATCH)
-            if not messages:
-                return False
-            published = await self._publish(messages)
-            if published:
-                await outbox.mark_published(session, published)
-        return len(published) == _BATCH
+        turn = committing(connection)
+        messages = await outbox.ready(turn, _BATCH)
+        if not messages:
+            return False
+        # Events are marked before doorbells ring: a worker that finds them unmarked has to publish them again.
+        published = await self._publish(turn, [message for message in messages if message.is_event])
+        published += await self._publish(turn, [message for message in messages if not message.is_event])
+        return published == _BATCH
 
-    async def _publish(self, messages: Sequence[Message]) -> list[int]:
-        """Publish each job's events in order, and jobs and doorbells side by side; ids of what got through."""
+    async def _publish(self, turn: Turn, messages: Sequence[Message]) -> int:
+        """Publish each job's messages in order, and jobs side by side; how many got through."""
         results = await asyncio.gather(*(self._publish_in_order(line) for line in _lines(messages)))
-        return [identifier for result in results for identifier in result]
+        published = [identifier for result in results for identifier in result]
+        if published:
+            await outbox.mark_published(turn, published)
+        return len(published)
 
     async def _publish_in_order(self, line: Iterable[Message]) -> list[int]:
         js, published = self._nats.jetstream(), []
@@ -130,7 +135,7 @@ class Relay:
 
 
 def _lines(messages: Sequence[Message]) -> Iterable[list[Message]]:
-    lines: dict[tuple[object, bool], list[Message]] = defaultdict(list)
+    lines: dict[UUID, list[Message]] = defaultdict(list)
     for message in messages:
-        lines[message.job_id, message.subject.startswith("evt.")].append(message)
+        lines[message.job_id].append(message)
     return lines.values()

@@ -141,7 +141,8 @@ class Outbox(Base):
     """A message that must be published because its transaction committed.
 
     Rows of one job are published in the order of their ids, which is the order of the job's versions. Until
-    `held_until` the relay leaves a row to the process that wrote it.
+    `held_until` the relay leaves a row to the process that wrote it. `payload` is a job as `events.ToldJob` has it, or
+    the name of the kind whose job a doorbell is for.
     """
 
     __tablename__ = "outbox"
@@ -155,6 +156,6 @@ class Outbox(Base):
     job_id: Mapped[UUID]
     subject: Mapped[str]
     msg_id: Mapped[str] = mapped_column(unique=True)
-    payload: Mapped[bytes] = mapped_column(LargeBinary)
+    payload: Mapped[dict[str, Any] | str] = mapped_column(JSONB)
     held_until: Mapped[datetime | None]
     published_at: Mapped[datetime | None]

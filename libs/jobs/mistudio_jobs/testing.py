@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mistudio.jobs.v1 import job_pb2 as pb
 from mistudio_jobs import streams
+from mistudio_jobs.effects import NoEffects
 from mistudio_jobs.engine import JobEngine
 from mistudio_jobs.handler import JobKind
 from mistudio_jobs.queue import NewJob
@@ -99,25 +100,6 @@ class RecordedEffects:
             text("INSERT INTO effects (job_id, epoch, what) VALUES (:job, :epoch, :what)"),
             {"job": job.id, "epoch": job.epoch, "what": what},
         )
-
-
-class NoEffects:
-    """Effects that do nothing."""
-
-    async def started(self, session: AsyncSession, job: Job) -> None:
-        """Do nothing."""
-
-    async def succeeded(self, session: AsyncSession, job: Job, result: Mapping[str, Any]) -> None:
-        """Do nothing."""
-
-    async def failed(self, session: AsyncSession, job: Job) -> None:
-        """Do nothing."""
-
-    async def cancelled(self, session: AsyncSession, job: Job) -> None:
-        """Do nothing."""
-
-    async def requeued(self, session: AsyncSession, job: Job) -> None:
-        """Do nothing."""
 
 
 def scripted_kind(name: str = "scripted", **changes: Any) -> JobKind:

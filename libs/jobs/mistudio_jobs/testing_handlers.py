@@ -105,6 +105,10 @@ def _use_secret(context: JobContext, notes: dict[str, Any], name: str) -> None:
     notes["secret_length"] = len(context.secrets[name])
 
 
+def _log(context: JobContext, notes: dict[str, Any], logger: str, event: str) -> None:
+    logging.getLogger(logger).info(event)
+
+
 def _fork(context: JobContext, notes: dict[str, Any], path: str) -> None:
     """Start a process that outlives the handler, and write its id to `path`."""
     pid = os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "600")  # noqa: S606 - what a handler might do
@@ -126,5 +130,6 @@ _STEPS: Mapping[str, Callable[..., None]] = {
     "allocate": _allocate,
     "die": _die,
     "use_secret": _use_secret,
+    "log": _log,
     "fork": _fork,
 }

@@ -12,6 +12,7 @@ from mistudio_jobs.secrets import SecretKeys
 from mistudio_jobs.testing import QUICK, SERVICE, Stand
 from mistudio_jobs.timing import Timing
 from mistudio_servicekit.database import Database
+from mistudio_servicekit.server import run
 from mistudio_servicekit.storage import Store
 
 
@@ -30,4 +31,4 @@ async def main(settings: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(json.loads(sys.argv[1])))
+    run(main(json.loads(sys.argv[1])))

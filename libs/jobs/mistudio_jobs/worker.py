@@ -26,6 +26,7 @@ from mistudio_jobs.publishing import PublishError
 from mistudio_jobs.runner import Child
 from mistudio_jobs.secrets import SecretKeys
 from mistudio_jobs.timing import Timing
+from mistudio_jobs.turns import Turns
 from mistudio_servicekit.database import Database, new_id
 from mistudio_servicekit.errors import MistudioError
 from mistudio_servicekit.storage import Store
@@ -47,9 +48,11 @@ class WorkerConfig:
         service: whose jobs it runs.
         pool: the pool it belongs to.
         store: the shared store.
+        name: tells workers apart in attempts and logs.
         settings: its own settings, for handlers (`JobContext.settings`); no secrets.
         preload: modules that its child imports before the first job.
         memory_limit_bytes: resident memory at which the child is killed; between jobs it is replaced at half of it.
+        log_level: least level that its child logs.
         timing: its periods.
     """
 
@@ -57,9 +60,11 @@ class WorkerConfig:
     service: str
     pool: str
     store: Store
+    name: str = field(default_factory=lambda: f"{socket.gethostname()}.{os.getpid()}.{str(new_id())[-12:]}")
     settings: Mapping[str, str] = field(default_factory=dict)
     preload: Sequence[str] = ()
     memory_limit_bytes: int | None = None
+    log_level: str = "INFO"
     timing: Timing = field(default_factory=Timing)
 
 
@@ -69,8 +74,8 @@ class Marks:
     Until it is marked the relay may publish a row again; the log drops it.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
         self._ids: list[int] = []
         self._added = asyncio.Event()
 
@@ -93,8 +98,7 @@ class Marks:
         if not ids:
             return
         try:
-            async with self._database.transaction() as session:
-                await outbox.mark_published(session, ids)
+            await outbox.mark_published(self._turns.alone(), ids)
         except (SQLAlchemyError, OSError) as error:
             log.warning("%s published rows stay unmarked: %s", len(ids), type(error).__name__)
 
@@ -110,12 +114,12 @@ class Worker:
     """
 
     def __init__(self, config: WorkerConfig, kinds: Sequence[JobKind], database: Database, keys: SecretKeys) -> None:
-        self.name = f"{socket.gethostname()}.{os.getpid()}.{str(new_id())[-12:]}"
         self._config = config
-        self._kinds = list(kinds)
+        self._kinds = {kind.name: kind for kind in kinds}
         self._database = database
         self._keys = keys
-        self._marks = Marks(database)
+        self._turns = Turns(database)
+        self._marks = Marks(self._turns)
         self._child: Child | None = None
         self._execution: Execution | None = None
         self._next: asyncio.Task[Msg | None] | None = None
@@ -139,7 +143,7 @@ class Worker:
     async def run(self) -> None:
         """Work until `stop` is called."""
         config = self._config
-        self._nats = await streams.connect(config.nats_url, f"worker {config.pool} {self.name}")
+        self._nats = await streams.connect(config.nats_url, f"worker {config.pool} {config.name}")
         js = self._nats.jetstream(timeout=config.timing.publish)
         doorbells = Doorbells(js, config.service, config.pool, config.timing.fetch, lambda: self._declare(js))
         background = [asyncio.create_task(work) for work in (self._marks.run(), self._drain(), self._guard_memory())]
@@ -151,7 +155,9 @@ class Worker:
             await self._close(doorbells)
 
     async def _work(self, js: JetStreamContext, doorbells: Doorbells) -> None:
-        around = Surroundings(self._database, js, self._config.store, self._keys, self._config.timing, self._marks)
+        around = Surroundings(
+            self._database, self._turns, js, self._config.store, self._keys, self._config.timing, self._marks
+        )
         while not self._stopping.is_set():
             if not await self._ensure_child():
                 continue
@@ -171,7 +177,7 @@ class Worker:
     async def _take(self, around: Surroundings, message: Msg, doorbells: Doorbells) -> None:
         """Claim the job that a doorbell names, and run it. If that fails, its lease runs out and another takes it."""
         try:
-            held = await self._claim(UUID(message.subject.rpartition(".")[2]))
+            held = await self._claim(message)
             if held is None:
                 await message.ack()
                 return
@@ -184,10 +190,13 @@ class Worker:
         finally:
             self._execution = None
 
-    async def _claim(self, job_id: UUID) -> Claim | None:
-        timing = self._config.timing
-        async with self._database.transaction() as session:
-            return await claims.claim(session, self._kinds, job_id, self.name, lease=timing.lease, held=timing.held)
+    async def _claim(self, doorbell: Msg) -> Claim | None:
+        name, timing = self._config.name, self._config.timing
+        kind, job_id = self._kinds.get(doorbell.data.decode()), UUID(doorbell.subject.rpartition(".")[2])
+        if kind is None:
+            return None
+        async with self._turns.of(kind) as turn:
+            return await claims.claim(turn, kind, job_id, name, lease=timing.lease, held=timing.held)
 
     async def _ensure_child(self) -> bool:
         """Have an idle child, a new one where the last is dead or has grown too large; whether there is one."""
@@ -222,6 +231,8 @@ class Worker:
             settings=dict(config.settings),
             preload=list(config.preload),
             report_seconds=config.timing.progress,
+            process=f"{config.service}-job",
+            log_level=config.log_level,
         )
 
     async def _declare(self, js: JetStreamContext) -> None:
@@ -245,6 +256,7 @@ class Worker:
             if message is not None:
                 await message.nak()
         await self._marks.flush()
+        await self._turns.close()
         await doorbells.close()
         if self._child is not None:
             await self._child.kill()

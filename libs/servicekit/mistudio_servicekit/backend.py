@@ -54,17 +54,19 @@ class WorkerProcessConfig:
         name: tells workers apart in attempts and logs.
         pool: whose jobs it takes.
         metrics_listen: `host:port` of /metrics and /healthz.
+        memory_limit_bytes: resident memory at which a job is ended; None sets no limit.
     """
 
     backend: BackendConfig
     name: str
     pool: str
     metrics_listen: str
+    memory_limit_bytes: int | None = None
 
     @staticmethod
     def read(environment: Environment, service: str, *, metrics_port: int) -> WorkerProcessConfig:
         """From the variables of `BackendConfig`, `MISTUDIO_WORKER_NAME`, `MISTUDIO_WORKER_POOL`,
-        `MISTUDIO_METRICS_LISTEN`.
+        `MISTUDIO_METRICS_LISTEN`, `MISTUDIO_WORKER_MEMORY_BYTES` (0: no limit).
 
         Args:
             environment: where from.
@@ -76,4 +78,5 @@ class WorkerProcessConfig:
             name=environment.text("MISTUDIO_WORKER_NAME", f"{service}-{socket.gethostname()}-{os.getpid()}"),
             pool=environment.text("MISTUDIO_WORKER_POOL", "cpu"),
             metrics_listen=environment.address("MISTUDIO_METRICS_LISTEN", f"127.0.0.1:{metrics_port}"),
+            memory_limit_bytes=environment.integer("MISTUDIO_WORKER_MEMORY_BYTES", 0) or None,
         )

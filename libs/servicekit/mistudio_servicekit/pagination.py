@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mistudio_servicekit.errors import InvalidArgument, InvalidOrderBy, InvalidPageToken
 
 Row = TypeVar("Row")
+Other = TypeVar("Other")
 
 DEFAULT_PAGE = 50
 MAX_PAGE = 500
@@ -29,6 +30,10 @@ class Page(Generic[Row]):
     rows: Sequence[Row]
     next_page_token: str
     total_size: int
+
+    def of(self, convert: Callable[[Row], Other]) -> Page[Other]:
+        """The same page with every row converted."""
+        return Page([convert(row) for row in self.rows], self.next_page_token, self.total_size)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import os
 from contextlib import AsyncExitStack
@@ -18,7 +17,7 @@ from mistudio_gateway.watch import Feed
 from mistudio_gateway.watching import Watching
 from mistudio_servicekit.config import Environment
 from mistudio_servicekit.logging import setup_logging
-from mistudio_servicekit.server import Server, until_stopped
+from mistudio_servicekit.server import Server, run, until_stopped
 
 EVENT_LOG = "events"
 """Name of the event log's check, beside those of the backends."""
@@ -80,7 +79,7 @@ class Gateway:
         await self._running.aclose()
 
 
-async def run(config: GatewayConfig) -> None:
+async def serve(config: GatewayConfig) -> None:
     """Serve until SIGTERM or SIGINT."""
     async with Gateway(config):
         # What was imported stays for good; scanning it again and again would hold all watchers up for 100 ms each time.
@@ -93,4 +92,4 @@ async def run(config: GatewayConfig) -> None:
 
 if __name__ == "__main__":
     setup_logging("gateway")
-    asyncio.run(run(GatewayConfig.read(Environment(os.environ))))
+    run(serve(GatewayConfig.read(Environment(os.environ))))

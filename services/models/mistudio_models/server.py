@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from mistudio.jobs.v1 import jobs_service_pb2, jobs_service_pb2_grpc
+import grpc
+
 from mistudio.models.v2 import models_service_pb2, models_service_pb2_grpc
+from mistudio_hub.lookup import HubLookup
+from mistudio_jobs import process
 from mistudio_jobs.engine import JobEngine
 from mistudio_jobs.secrets import SecretKeys
-from mistudio_jobs.servicer import JobsServicer
 from mistudio_models.api.servicer import ModelsServicer
 from mistudio_models.config import SERVICE, ServiceConfig
 from mistudio_models.jobs.kinds import job_kinds
-from mistudio_models.service.hub_source import HubLookup
+from mistudio_models.service.hub_source import find_on_hub
 from mistudio_models.service.tools import Tools
 from mistudio_models.store import SCHEMA
 from mistudio_models.store.models import named_folders
 from mistudio_servicekit.config import Environment
 from mistudio_servicekit.database import Database
-from mistudio_servicekit.errors import Unavailable
 from mistudio_servicekit.logging import setup_logging
-from mistudio_servicekit.server import Server, until_stopped
+from mistudio_servicekit.server import Server, run, serve
 
-SERVICES = (
-    models_service_pb2.DESCRIPTOR.services_by_name["ModelsService"].full_name,
-    jobs_service_pb2.DESCRIPTOR.services_by_name["JobsService"].full_name,
-)
+SERVICES = (models_service_pb2.DESCRIPTOR.services_by_name["ModelsService"].full_name,)
 
 
 @asynccontextmanager
@@ -39,36 +36,21 @@ async def serving(config: ServiceConfig) -> AsyncIterator[Server]:
     database = Database(backend.database_url, SCHEMA)
     keys = SecretKeys(*backend.keys)
     engine = JobEngine(database, backend.nats_url, SERVICE, kinds.all(), keys, backend.store, named_folders)
-    tools = Tools(database, engine, kinds, backend.store, HubLookup(backend.hub_endpoint))
+    hub = HubLookup(backend.hub_endpoint, find_on_hub)
+    tools = Tools(database, engine, kinds, backend.store, hub)
 
-    async def jobs_are_dispatched() -> None:
-        if not engine.healthy:
-            raise Unavailable("The job engine is not connected", next_step="Start NATS, or wait")
+    def add_services(server: grpc.aio.Server) -> None:
+        models_service_pb2_grpc.add_ModelsServiceServicer_to_server(ModelsServicer(tools), server)
 
-    server = Server(config.server, SERVICES, {"database": database.ping, "jobs": jobs_are_dispatched})
-    models_service_pb2_grpc.add_ModelsServiceServicer_to_server(ModelsServicer(tools), server.grpc)
-    jobs_service_pb2_grpc.add_JobsServiceServicer_to_server(JobsServicer(engine), server.grpc)
-    try:
-        await engine.start()
-        await server.start()
+    async with hub, process.serving(config.server, engine, SERVICES, add_services) as server:
         yield server
-    finally:
-        await server.stop()
-        await engine.stop()
-        await database.close()
-
-
-async def serve(config: ServiceConfig) -> None:
-    """Serve until SIGTERM or SIGINT."""
-    async with serving(config):
-        await until_stopped()
 
 
 def main() -> None:
     """Serve as the environment says."""
     config = ServiceConfig.read(Environment(os.environ))
-    setup_logging("models", config.backend.log_level)
-    asyncio.run(serve(config))
+    setup_logging(SERVICE, config.backend.log_level)
+    run(serve(serving(config)))
 
 
 if __name__ == "__main__":

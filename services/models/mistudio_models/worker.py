@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
+from mistudio_jobs import process
 from mistudio_jobs.secrets import SecretKeys
-from mistudio_jobs.worker import Worker, WorkerConfig
 from mistudio_models.config import SERVICE, WORKER_METRICS_PORT
 from mistudio_models.jobs.download import HUB_ENDPOINT
 from mistudio_models.jobs.kinds import job_kinds
@@ -16,73 +15,31 @@ from mistudio_models.store import SCHEMA
 from mistudio_servicekit.backend import WorkerProcessConfig
 from mistudio_servicekit.config import Environment
 from mistudio_servicekit.database import Database
-from mistudio_servicekit.errors import Unavailable
 from mistudio_servicekit.logging import setup_logging
-from mistudio_servicekit.operations import OperationsServer
-from mistudio_servicekit.server import failing_checks, until_stopped
+from mistudio_servicekit.server import run
 
 _PRELOAD = ("mistudio_models.jobs.download", "mistudio_models.jobs.cleanup")
 
 
-@asynccontextmanager
-async def working(config: WorkerProcessConfig) -> AsyncIterator[asyncio.Task[None]]:
+def working(config: WorkerProcessConfig) -> AbstractAsyncContextManager[asyncio.Task[None]]:
     """A worker that runs jobs until the block is left; the task ends early only if it fails."""
-    database = Database(config.backend.database_url, SCHEMA)
-    worker = _worker(config, database)
-    operations = OperationsServer(config.metrics_listen, lambda: _problems(database, worker))
-    await operations.start()
-    running = asyncio.create_task(worker.run(), name="worker")
-    try:
-        yield running
-    finally:
-        worker.stop()
-        await asyncio.gather(running, return_exceptions=True)
-        await operations.stop()
-        await database.close()
-
-
-def _worker(config: WorkerProcessConfig, database: Database) -> Worker:
     backend = config.backend
-    settings = WorkerConfig(
-        nats_url=backend.nats_url,
-        service=SERVICE,
-        pool=config.pool,
-        store=backend.store,
+    return process.working(
+        config,
+        SERVICE,
+        Database(backend.database_url, SCHEMA),
+        job_kinds().all(),
+        SecretKeys(*backend.keys),
         settings={HUB_ENDPOINT: backend.hub_endpoint},
         preload=_PRELOAD,
     )
-    worker = Worker(settings, job_kinds().all(), database, SecretKeys(*backend.keys))
-    worker.name = config.name
-    return worker
-
-
-async def _problems(database: Database, worker: Worker) -> dict[str, str]:
-    async def hears_doorbells() -> None:
-        if not worker.healthy:
-            raise Unavailable("The worker is not connected to NATS", next_step="Start NATS, or wait")
-
-    return await failing_checks({"database": database.ping, "nats": hears_doorbells})
-
-
-async def work(config: WorkerProcessConfig) -> None:
-    """Run jobs until SIGTERM or SIGINT.
-
-    Raises:
-        Exception: whatever ended the worker before.
-    """
-    async with working(config) as running:
-        stopped = asyncio.create_task(until_stopped())
-        await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            await running
-        stopped.cancel()
 
 
 def main() -> None:
     """Work as the environment says."""
     config = WorkerProcessConfig.read(Environment(os.environ), SERVICE, metrics_port=WORKER_METRICS_PORT)
-    setup_logging("models-worker", config.backend.log_level)
-    asyncio.run(work(config))
+    setup_logging(f"{SERVICE}-worker", config.backend.log_level)
+    run(process.work(working(config)))
 
 
 if __name__ == "__main__":

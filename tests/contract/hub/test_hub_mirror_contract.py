@@ -71,7 +71,7 @@ print(json.dumps({
 """
 
 _DATASETS_SCRIPT = """
-import json, sys
+import json, os, sys
 from datasets import load_dataset, load_dataset_builder
 dataset = sys.argv[1]
 builder = load_dataset_builder(dataset)
@@ -82,7 +82,8 @@ print(json.dumps({
     "rows": len(rows),
     "topic": rows[0]["topic"],
     "streamed": next(iter(load_dataset(dataset, split="train", streaming=True)))["id"],
-}))
+}), flush=True)
+os._exit(0)  # a stream that was left half-way has threads that can abort an orderly exit
 """
 
 

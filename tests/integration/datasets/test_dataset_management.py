@@ -61,6 +61,9 @@ async def test_wrong_lists_are_refused(service: Service, hub: Hub) -> None:
         ({"page_token": token, "search": "other"}, "INVALID_PAGE_TOKEN"),
         ({"filter": "status = NOPE"}, "INVALID_FILTER"),
         ({"filter": "epoch = 1"}, "INVALID_FILTER"),
+        ({"filter": f"rows > {2**63}"}, "INVALID_FILTER"),
+        ({"filter": 'name = "a\0b"'}, "INVALID_FIELD"),
+        ({"search": "a\0b"}, "INVALID_FIELD"),
         ({"order_by": "epoch"}, "INVALID_ORDER_BY"),
     ):
         error = await service.refusal(_list(service, **fields))
@@ -104,6 +107,20 @@ async def test_a_deleted_dataset_is_gone_at_once_and_its_files_soon(working_serv
     assert not working_service.folder(Area.DATASETS, dataset.id).exists()
     assert await working_service.dataset(sibling.id) == sibling
     assert not (await working_service.download(hub.english)).joined
+
+
+async def test_a_dataset_that_waits_for_a_worker_is_deleted_with_its_etag_and_not_with_a_stale_one(
+    service: Service, hub: Hub
+) -> None:
+    answer = await service.download(hub.english)
+    stale = datasets_service_pb2.DeleteDatasetRequest(id=answer.dataset.id, etag="v0")
+    error = await service.refusal(service.datasets.DeleteDataset(stale))
+    assert (error.code, error.reason) == ("ABORTED", "ETAG_MISMATCH")
+    assert (await service.job(answer.job.id)).state == job_pb2.JOB_STATE_QUEUED
+    request = datasets_service_pb2.DeleteDatasetRequest(id=answer.dataset.id, etag=answer.dataset.etag)
+    await service.datasets.DeleteDataset(request)
+    assert (await service.job(answer.job.id)).state == job_pb2.JOB_STATE_CANCELLED
+    assert (await service.refusal(service.dataset(answer.dataset.id))).reason == "DATASET_NOT_FOUND"
 
 
 async def test_deleting_a_dataset_on_its_way_stops_its_job(working_service: Service, hub: Hub) -> None:

@@ -228,6 +228,21 @@ async def test_a_deleted_tokenization_goes_alone(working_service: Service, hub: 
     assert (working_service.backend.store.root / sibling.store_path / "state.json").exists()
 
 
+async def test_a_tokenization_that_waits_for_its_turn_is_deleted_with_its_etag(
+    working_service: Service, hub: Hub, tokenizer: Tokenizer, slow_tokenizer: Tokenizer
+) -> None:
+    service = working_service
+    dataset = await service.ready(hub.big)
+    running = await service.tokenize(dataset.id, service.models.put(slow_tokenizer))
+    await service.until(running.job.id, lambda job: job.progress.done > 0)
+    waiting = await service.tokenize(dataset.id, service.models.put(tokenizer))
+    made = waiting.tokenization
+    await service.tokenizations.DeleteTokenization(pb.DeleteTokenizationRequest(id=made.id, etag=made.etag))
+    assert (await service.refusal(service.tokenization(made.id))).reason == "TOKENIZATION_NOT_FOUND"
+    assert (await service.job(waiting.job.id)).state == job_pb2.JOB_STATE_CANCELLED
+    await service.tokenizations.CancelTokenization(pb.CancelTokenizationRequest(id=running.tokenization.id))
+
+
 async def test_a_needed_dataset_is_kept_unless_forced(
     working_service: Service, hub: Hub, slow_tokenizer: Tokenizer
 ) -> None:

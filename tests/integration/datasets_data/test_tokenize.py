@@ -1,6 +1,7 @@
 import hashlib
 import json
 import random
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from mistudio_datasets.data.tokenizing import TokenizeInput, TokenizeResult, tok
 from mistudio_datasets.domain.datasets import DataFormat, Layout
 from mistudio_datasets.domain.progress import UNWATCHED, Monitor
 from mistudio_datasets.domain.tokenizations import TokenizationSettings
-from mistudio_servicekit.errors import DatasetEmpty, JobCancelled
+from mistudio_servicekit.errors import DatasetEmpty, JobCancelled, MalformedFile
 
 from .conftest import write_source
 
@@ -166,6 +167,21 @@ def test_a_stop_in_the_middle_is_obeyed(tmp_path: Path, model_folders: dict[str,
             tmp_path / "out",
             Monitor(lambda *_: None, check),
         )
+
+
+def test_a_file_broken_in_the_middle_is_named_and_no_thread_goes_on(
+    tmp_path: Path, model_folders: dict[str, Path], english: list[str]
+) -> None:
+    layout = dataset(tmp_path, english, english)
+    (broken,) = tmp_path.rglob("train-1.parquet")
+    content = bytearray(broken.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 5000] = b"\xff" * 5000
+    broken.write_bytes(content)
+    before = threading.active_count()
+    with pytest.raises(MalformedFile, match=r"train-1\.parquet is broken in row group"):
+        run(tmp_path, layout, load_tokenizer(model_folders["byte-level"]), tmp_path / "out")
+    assert threading.active_count() == before
 
 
 def test_the_manifest_names_everything_that_made_the_ids(

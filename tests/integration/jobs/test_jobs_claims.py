@@ -7,17 +7,20 @@ import asyncio
 from sqlalchemy import select, text
 
 from mistudio_jobs import claims, streams
-from mistudio_jobs.claims import Claim
+from mistudio_jobs.claims import Claim, Closing
 from mistudio_jobs.events import doorbell_subject
 from mistudio_jobs.tables import Job, JobAttempt
-from mistudio_jobs.testing import KINDS, SERVICE, Stand
+from mistudio_jobs.testing import PLAIN, SERVICE, Stand
+from mistudio_jobs.turns import Turns
 from mistudio_servicekit.errors import WorkerLost
+
+CLOSING = Closing(snapshot=None, published=(), hold=0.0)
 
 
 async def claim(stand: Stand, job: Job, worker: str, lease: float = 60.0) -> Claim | None:
     """Claim `job` as `worker`."""
-    async with stand.database.transaction() as session:
-        return await claims.claim(session, KINDS, job.id, worker, lease=lease, held=0.0)
+    async with Turns(stand.database).of(PLAIN) as turn:
+        return await claims.claim(turn, PLAIN, job.id, worker, lease=lease, held=0.0)
 
 
 async def expire(stand: Stand, job: Job) -> None:
@@ -35,7 +38,7 @@ async def ring(stand: Stand, job: Job) -> None:
     async with asyncio.timeout(5):
         while job.id in await streams.doorbells(js, SERVICE):
             await asyncio.sleep(0.01)
-    await js.publish(doorbell_subject(SERVICE, "cpu", job.id))
+    await js.publish(doorbell_subject(SERVICE, "cpu", job.id), job.kind.encode())
     await nats.close()
 
 
@@ -69,11 +72,12 @@ async def test_a_worker_that_lost_its_job_can_neither_renew_nor_end_it(stand: St
     owner = await claim(stand, job, "w2")
     assert zombie and owner
     error = WorkerLost("x", next_step="y")
+    async with Turns(stand.database).of(PLAIN) as turn:
+        assert await claims.succeed(turn, zombie, CLOSING, {}) is None
+        assert await claims.fail(turn, zombie, CLOSING, error, retry_after=None) is None
+        assert await claims.end_cancelled(turn, zombie, CLOSING) is None
     async with stand.database.transaction() as session:
         assert await claims.renew(session, zombie, 60.0, None) is None
-        assert await claims.succeed(session, zombie, {}, None, 0.0) is None
-        assert await claims.fail(session, zombie, error, None, 0.0, retry_after=None) is None
-        assert await claims.end_cancelled(session, zombie, None, 0.0) is None
         assert not await claims.release(session, zombie)
         assert not await claims.folder_needed(session, zombie)
         assert await claims.renew(session, owner, 60.0, None) is not None
@@ -87,9 +91,9 @@ async def test_the_same_worker_in_an_older_epoch_is_refused_as_well(stand: Stand
     await expire(stand, job)
     newer = await claim(stand, job, "w1")
     assert older and newer
-    async with stand.database.transaction() as session:
-        assert await claims.succeed(session, older, {}, None, 0.0) is None
-        assert await claims.succeed(session, newer, {}, None, 0.0) is not None
+    async with Turns(stand.database).of(PLAIN) as turn:
+        assert await claims.succeed(turn, older, CLOSING, {}) is None
+        assert await claims.succeed(turn, newer, CLOSING, {}) is not None
 
 
 async def test_a_job_without_attempts_left_is_not_claimed(stand: Stand) -> None:

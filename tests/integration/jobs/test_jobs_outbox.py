@@ -11,7 +11,8 @@ from mistudio_jobs import claims, outbox
 from mistudio_jobs.publishing import AttemptLog
 from mistudio_jobs.queue import NewJob
 from mistudio_jobs.tables import Outbox
-from mistudio_jobs.testing import KINDS, PLAIN, Stand
+from mistudio_jobs.testing import PLAIN, Stand
+from mistudio_jobs.turns import Turns
 from mistudio_servicekit.database import new_id
 
 
@@ -59,11 +60,11 @@ async def test_another_replica_relays_when_the_first_ends(stand: Stand) -> None:
 
 async def test_rows_that_a_worker_left_unpublished_are_published_by_the_relay_in_order(stand: Stand) -> None:
     job = await stand.submit()
-    async with stand.database.transaction() as session:
-        held = await claims.claim(session, KINDS, job.id, "w1", lease=60.0, held=0.5)
+    async with Turns(stand.database).of(PLAIN) as turn:
+        held = await claims.claim(turn, PLAIN, job.id, "w1", lease=60.0, held=0.5)
     assert held
-    async with stand.database.transaction() as session:
-        await claims.succeed(session, held, {}, None, 0.0)
+    async with Turns(stand.database).of(PLAIN) as turn:
+        await claims.succeed(turn, held, claims.Closing(None, (), 0.0), {})
     assert await all_published(stand) == 4
     versions = [event.state_changed.version for event in await stand.history(job)]
     assert versions == [1, 2, 3]
@@ -71,8 +72,8 @@ async def test_rows_that_a_worker_left_unpublished_are_published_by_the_relay_in
 
 async def test_worker_and_relay_that_publish_the_same_rows_leave_one_of_each(stand: Stand) -> None:
     job = await stand.submit()
-    async with stand.database.transaction() as session:
-        held = await claims.claim(session, KINDS, job.id, "w1", lease=60.0, held=0.0)
+    async with Turns(stand.database).of(PLAIN) as turn:
+        held = await claims.claim(turn, PLAIN, job.id, "w1", lease=60.0, held=0.0)
     assert held and stand.engine._nats
 
     async def holds() -> bool:

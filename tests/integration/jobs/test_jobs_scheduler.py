@@ -11,15 +11,16 @@ from sqlalchemy import text
 from mistudio_jobs import claims, streams
 from mistudio_jobs.sweeper import Sweeper
 from mistudio_jobs.tables import Job
-from mistudio_jobs.testing import KINDS, QUICK, SERVICE, Stand
+from mistudio_jobs.testing import PLAIN, QUICK, SERVICE, Stand
+from mistudio_jobs.turns import Turns
 from mistudio_servicekit.database import new_id
 from mistudio_servicekit.storage import Area
 
 
 async def lost(stand: Stand, job: Job) -> claims.Claim:
     """Claim `job` for a worker that is never heard of again."""
-    async with stand.database.transaction() as session:
-        held = await claims.claim(session, KINDS, job.id, "lost worker", lease=0.0, held=0.0)
+    async with Turns(stand.database).of(PLAIN) as turn:
+        held = await claims.claim(turn, PLAIN, job.id, "lost worker", lease=0.0, held=0.0)
     assert held
     return held
 
@@ -51,8 +52,8 @@ async def test_a_job_whose_last_worker_is_lost_fails_and_its_folders_go(stand: S
 
 async def test_a_cancelled_job_whose_worker_is_lost_is_cancelled(stand: Stand) -> None:
     job = await stand.submit()
-    async with stand.database.transaction() as session:
-        await claims.claim(session, KINDS, job.id, "lost worker", lease=0.3, held=0.0)
+    async with Turns(stand.database).of(PLAIN) as turn:
+        await claims.claim(turn, PLAIN, job.id, "lost worker", lease=0.3, held=0.0)
     assert (await stand.cancel(job)).state == "CANCELLING"
     assert (await stand.ended(job)).state == "CANCELLED"
     assert await stand.effects(job) == ["started", "cancelled"]

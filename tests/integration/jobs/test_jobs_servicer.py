@@ -15,6 +15,7 @@ from mistudio_jobs.tables import JobProgress
 from mistudio_jobs.testing import Stand
 from mistudio_servicekit.errors import HubUnavailable, MalformedFile
 from mistudio_servicekit.interceptors import CallInterceptor
+from mistudio_servicekit.status import error_of_call
 
 MALFORMED = MalformedFile("Row 3 is no JSON", next_step="Repair it").to_record()
 AWAY = HubUnavailable("The Hub is away", next_step="Wait").to_record()
@@ -55,6 +56,21 @@ async def test_lists_are_paged_filtered_and_counted(stand: Stand, jobs: pb_grpc.
     assert first.total_size == 4 and not rest.next_page_token
     listed = [job.id for job in [*first.jobs, *rest.jobs]]
     assert listed == [str(job.id) for job in reversed(submitted[1:])]
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ({"filter": f"attempt > {2**63}"}, "INVALID_FILTER"),
+        ({"filter": 'kind = "a\0b"'}, "INVALID_FIELD"),
+        ({"filter": "state = DONE"}, "INVALID_FILTER"),
+        ({"order_by": "state"}, "INVALID_ORDER_BY"),
+    ],
+)
+async def test_a_wrong_list_is_refused(jobs: pb_grpc.JobsServiceAsyncStub, asked: dict[str, str], reason: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await jobs.ListJobs(pb.ListJobsRequest(**asked))  # type: ignore[arg-type]  # filters and orders are texts
+    assert error_of_call(caught.value).reason == reason
 
 
 async def test_a_failed_job_is_retried_with_changed_settings(stand: Stand, jobs: pb_grpc.JobsServiceAsyncStub) -> None:

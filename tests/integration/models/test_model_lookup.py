@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from mistudio_models.service.hub_source import HubLookup
+from mistudio_hub.lookup import HubLookup
+from mistudio_models.service.hub_source import find_on_hub
 from mistudio_servicekit.errors import HubUnavailable, MalformedFile
 
 
@@ -27,24 +28,24 @@ async def silent_hub():
 
 async def test_a_hub_that_never_answers_is_given_up_in_time(silent_hub):
     with pytest.raises(HubUnavailable, match=r"'tiny/gpt' within 0\.2 seconds"):
-        await HubLookup(silent_hub, seconds=0.2).find("tiny/gpt", "", "")
+        await HubLookup(silent_hub, find_on_hub, seconds=0.2).find("", "tiny/gpt", "")
 
 
 async def test_a_hub_that_is_not_there_is_unavailable(silent_hub):
     with pytest.raises(HubUnavailable):
-        await HubLookup("http://127.0.0.1:1").find("tiny/gpt", "", "")
+        await HubLookup("http://127.0.0.1:1", find_on_hub).find("", "tiny/gpt", "")
 
 
 async def test_equal_questions_share_one_answer_and_one_error(hub):
-    lookup = HubLookup(hub.mirror.url)
-    found = await asyncio.gather(*(lookup.find(hub.gpt, "", "") for _ in range(20)))
+    lookup = HubLookup(hub.mirror.url, find_on_hub)
+    found = await asyncio.gather(*(lookup.find("", hub.gpt, "") for _ in range(20)))
     assert len({id(model) for model in found}) == 1
-    refused = await asyncio.gather(*(lookup.find(hub.damaged, "", "") for _ in range(20)), return_exceptions=True)
+    refused = await asyncio.gather(*(lookup.find("", hub.damaged, "") for _ in range(20)), return_exceptions=True)
     assert {type(error) for error in refused} == {MalformedFile}
 
 
 async def test_an_answer_is_not_shared_between_tokens(hub):
-    lookup = HubLookup(hub.mirror.url)
+    lookup = HubLookup(hub.mirror.url, find_on_hub)
     tokens = [hub.ada_token, hub.bob_token, ""] * 5
-    found = await asyncio.gather(*(lookup.find(hub.gated, "", token) for token in tokens))
+    found = await asyncio.gather(*(lookup.find(token, hub.gated, "") for token in tokens))
     assert [model.access_problem is None for model in found] == [token == hub.ada_token for token in tokens]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import MetaData, create_engine
@@ -40,6 +42,17 @@ def test_migrations_go_down_and_up_again(database):
         migrate(url, SCHEMA, FOLDERS, revision)
     with database.connect() as connection:
         assert connection.execute("SELECT count(*) FROM models.models").fetchone() == (0,)
+
+
+async def test_its_branch_goes_down_and_up_with_data_while_the_service_runs(service, hub):
+    await service.start_worker()
+    ready = await service.ended((await service.download(hub.gpt)).model.id)
+    for revision in ("models@base", "heads"):
+        await asyncio.to_thread(migrate, service.backend.database_url, SCHEMA, FOLDERS, revision)
+    assert service.rows("SELECT state FROM jobs") == [("SUCCEEDED",)]  # the jobs are another branch, and stay
+    assert (await service.refusal(service.get(ready.id))).reason == "MODEL_NOT_FOUND"
+    again = await service.ended((await service.download(hub.gpt)).model.id)
+    assert (again.id != ready.id, again.status) == (True, ready.status)
 
 
 def test_the_role_of_the_service_may_not_touch_the_other_schema(database):

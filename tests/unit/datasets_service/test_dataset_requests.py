@@ -2,11 +2,9 @@
 
 import pytest
 
-from mistudio_datasets.service.datasets import DatasetChange
 from mistudio_datasets.service.downloads import DownloadRequest
 from mistudio_datasets.service.uploads import UploadRequest
-from mistudio_servicekit.database import new_id
-from mistudio_servicekit.errors import InvalidArgument, MissingField
+from mistudio_servicekit.errors import InvalidArgument
 
 
 @pytest.mark.parametrize(
@@ -39,10 +37,3 @@ def test_a_token_that_is_too_long_is_not_repeated_in_the_error() -> None:
     with pytest.raises(InvalidArgument) as caught:
         DownloadRequest("a/b", hub_token="hf_secret" * 100).check()
     assert "hf_secret" not in caught.value.message
-
-
-def test_only_named_fields_change() -> None:
-    change = DatasetChange(new_id(), ("name",), "New", {"a": "b"})
-    assert change.values() == {"name": "New"}
-    with pytest.raises(MissingField):
-        DatasetChange(new_id(), ("name",), "  ", {}).values()

@@ -46,6 +46,16 @@ def test_a_worker_has_a_name_of_its_own_and_the_port_of_its_service():
     assert (config.pool, config.metrics_listen) == ("cpu", "127.0.0.1:9104")
 
 
+def test_a_worker_has_no_memory_limit_unless_one_is_set():
+    def limit(value):
+        variables = Environment({**_VARIABLES, "MISTUDIO_WORKER_MEMORY_BYTES": value})
+        return WorkerProcessConfig.read(variables, "models", metrics_port=9104).memory_limit_bytes
+
+    assert (limit(""), limit("0"), limit("1000000")) == (None, None, 1_000_000)
+    with pytest.raises(ConfigError, match="MISTUDIO_WORKER_MEMORY_BYTES"):
+        limit("-1")
+
+
 @pytest.mark.parametrize("value", ["9223372036854775808", "-9223372036854775809", "1.5", "many"])
 def test_a_filter_takes_no_number_that_the_database_does_not_know(value):
     with pytest.raises(InvalidFilter, match=value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,6 +13,8 @@ AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
 DEFAULT_LIMIT = 50
 
+revision_option = click.option("--revision", default="", help="Branch, tag or commit; by default main.")
+name_option = click.option("--name", default="", help="Name for people; by default the repository's.")
 limit_option = click.option(
     "--limit", type=click.IntRange(min=1), default=DEFAULT_LIMIT, show_default=True, help="Most rows to print."
 )
@@ -24,20 +27,29 @@ offset_option = click.option(
 )
 
 
-def hub_token_options(command: AnyFunction) -> AnyFunction:
-    """`--hub-token-env` and `--hub-token-prompt`: a token never stands on a command line, where others could see it."""
-    command = click.option("--hub-token-prompt", is_flag=True, help="Ask for the Hub token; it is not shown.")(command)
-    return click.option(
-        "--hub-token-env", metavar="NAME", default="", help="Environment variable with the Hub token, such as HF_TOKEN."
-    )(command)
+def list_options(command: AnyFunction) -> AnyFunction:
+    """`--filter`, `--order-by` and `--limit`, in this order."""
+    return filter_option(order_option(limit_option(command)))
 
 
-def hub_token(variable: str, prompt: bool) -> str:
-    """The Hub token that the user wants to be used, or nothing.
+def hub_token_option(command: Callable[..., None]) -> Callable[..., None]:
+    """The command's parameter `hub_token`, empty without one, from `--hub-token-env` or `--hub-token-prompt`.
 
-    Raises:
-        click.UsageError: the variable is not set.
+    A token never stands on a command line, where others could see it.
     """
+
+    @click.option(
+        "--hub-token-env", metavar="NAME", default="", help="Environment variable with the Hub token, such as HF_TOKEN."
+    )
+    @click.option("--hub-token-prompt", is_flag=True, help="Ask for the Hub token; it is not shown.")
+    @functools.wraps(command)
+    def run(hub_token_env: str, hub_token_prompt: bool, **options: Any) -> None:
+        command(hub_token=_hub_token(hub_token_env, hub_token_prompt), **options)
+
+    return run
+
+
+def _hub_token(variable: str, prompt: bool) -> str:
     if prompt:
         return str(click.prompt("Hub token", hide_input=True, err=True))
     if not variable:

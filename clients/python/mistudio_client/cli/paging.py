@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from google.protobuf.message import Message
+
 from mistudio.datasets.v1 import datasets_service_pb2, tokenizations_service_pb2
 from mistudio.jobs.v1 import jobs_service_pb2
 from mistudio.models.v2 import models_service_pb2
 
 PAGE_SIZE = 500
 
+Request = TypeVar("Request", bound=Message)
 Page = TypeVar(
     "Page",
     datasets_service_pb2.ListDatasetsResponse,
@@ -23,17 +26,29 @@ Page = TypeVar(
 )
 
 
-async def collect(fetch: Callable[[int, str], Awaitable[Page]], limit: int, size: Callable[[Page], int]) -> Page:
+async def collect(call: Callable[[Request], Awaitable[Page]], request: Request, limit: int) -> Page:
     """The first `limit` things of a list, as one response.
 
     Args:
-        fetch: gets a page of at most a size, at a token.
+        call: gets a page; a server may put fewer things in it than it was asked for.
+        request: what to list; without size and token of a page.
         limit: most things to get.
-        size: how many things a response holds; a server may put fewer in a page than it was asked for.
     """
-    collected = await fetch(min(limit, PAGE_SIZE), "")
-    while (missing := limit - size(collected)) > 0 and collected.next_page_token:
-        page = await fetch(min(missing, PAGE_SIZE), collected.next_page_token)
+    collected = await call(_paged(request, limit, ""))
+    while (missing := limit - _size(collected)) > 0 and collected.next_page_token:
+        page = await call(_paged(request, missing, collected.next_page_token))
         collected.ClearField("next_page_token")
         collected.MergeFrom(page)
     return collected
+
+
+def _paged(request: Request, most: int, token: str) -> Request:
+    paged = type(request)(page_size=min(most, PAGE_SIZE), page_token=token)
+    paged.MergeFrom(request)
+    return paged
+
+
+def _size(response: Message) -> int:
+    """How many things a response holds: they are its one repeated field."""
+    things = next(field for field in response.DESCRIPTOR.fields if field.is_repeated)
+    return len(getattr(response, things.name))

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, Protocol
 
 import click
 
@@ -26,6 +26,16 @@ EXIT_FAILED = 1
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 Options = ParamSpec("Options")
+
+
+class Started(Protocol):
+    """The answer of a call that starts work, or joins what is there."""
+
+    joined: bool
+
+    @property
+    def job(self) -> job_pb2.Job:
+        """The job that does the work."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,11 @@ class Session:
         except asyncio.CancelledError:
             self.output.note(f"The job goes on. See it again with `mistudio jobs watch {job.id}`.")
             raise
+
+    async def follow_started(self, name: str, started: Started, *, detach: bool) -> None:
+        """As `follow_alone`, with what is called `name`; with `detach` not at all."""
+        if not detach:
+            await self.follow_alone(label_of(name, started.joined, started.job), started.job)
 
 
 def label_of(name: str, joined: bool, job: job_pb2.Job) -> str:

@@ -10,6 +10,7 @@ from mistudio_datasets.api.conversion import dataset_message, sample_message, up
 from mistudio_datasets.service import datasets, downloads, samples, uploads
 from mistudio_datasets.service.tools import Tools
 from mistudio_jobs.events import job_message
+from mistudio_servicekit.changes import Change
 from mistudio_servicekit.errors import InvalidArgument, MissingField
 from mistudio_servicekit.interceptors import Context
 from mistudio_servicekit.pagination import PageRequest
@@ -76,8 +77,9 @@ class DatasetsServicer(pb_grpc.DatasetsServiceServicer):
 
     async def UpdateDataset(self, request: pb.UpdateDatasetRequest, context: Context) -> pb.UpdateDatasetResponse:  # noqa: N802  # the RPC's name
         """Rename or label a dataset."""
-        change = datasets.DatasetChange(
-            dataset_id=parse_id("dataset.id", request.dataset.id),
+        change = Change(
+            resource="dataset",
+            id=parse_id("dataset.id", request.dataset.id),
             paths=tuple(request.update_mask.paths),
             name=request.dataset.name,
             labels=dict(request.dataset.labels),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Self
 from uuid import UUID
 
 import grpc
@@ -16,7 +17,7 @@ _DEADLINE_SECONDS = 5.0
 
 
 class ModelsClient:
-    """Asks the models service.
+    """Asks the models service, inside its block.
 
     Args:
         target: its `host:port`.
@@ -35,7 +36,10 @@ class ModelsClient:
             raise _understood(error, model_id) from error
         return _model_info(response.model)
 
-    async def close(self) -> None:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
         """Close the channel."""
         await self._channel.close()
 

@@ -78,7 +78,7 @@ class GigatokenEngine:
     """gigatoken, for byte-pair tokenizers."""
 
     name = "gigatoken"
-    batch_bytes = 16 << 20
+    batch_bytes = 4 << 20
 
     def __init__(self, tokenizer: ModelTokenizer) -> None:
         """Raises RuntimeError or ValueError when gigatoken does not know this kind of tokenizer."""

@@ -17,7 +17,7 @@ from mistudio_servicekit.storage import confined
 
 _MAX_BATCH_ROWS = 8192
 _SAMPLE_TEXTS = 256
-_SAMPLE_PLACES = 16
+_SAMPLE_PLACES = 8
 _SAMPLE_TEXT_CHARACTERS = 2048
 
 
@@ -83,9 +83,7 @@ class Texts:
             for texts in self._read(group, rows):
                 share = group.bytes * len(texts) / group.rows
                 for part in _halved(texts, batch_bytes):
-                    yield TextBatch(
-                        cast(pa.StringArray, part.fill_null("")), part.null_count, share * len(part) / len(texts)
-                    )
+                    yield TextBatch(_without_nulls(part), part.null_count, share * len(part) / len(texts))
 
     def _read(self, group: _RowGroup, rows: int) -> Iterator[pa.StringArray]:
         file = pq.ParquetFile(group.file, metadata=group.footer, memory_map=True)
@@ -120,6 +118,11 @@ def _halved(texts: pa.StringArray, batch_bytes: int) -> Iterator[pa.StringArray]
     middle = len(texts) // 2
     yield from _halved(texts.slice(0, middle), batch_bytes)
     yield from _halved(texts.slice(middle), batch_bytes)
+
+
+def _without_nulls(texts: pa.StringArray) -> pa.StringArray:
+    # `fill_null` copies every text even where none is null.
+    return cast(pa.StringArray, texts.fill_null("")) if texts.null_count else texts
 
 
 def _joined(parts: list[TextBatch]) -> TextBatch:

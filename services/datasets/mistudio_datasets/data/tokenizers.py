@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +45,7 @@ class ModelTokenizer:
 
     def pieces(self) -> list[str]:
         """The text of every id; byte-level pieces as the text they stand for where that is whole characters."""
-        is_byte_level = '"ByteLevel"' in json.dumps(json.loads(self.backend.to_str())["decoder"])
+        is_byte_level = "ByteLevel(" in repr(self.backend.decoder)
         raw = [self.backend.id_to_token(id_) or "" for id_ in range(self.id_count)]
         return [_spelled(piece) for piece in raw] if is_byte_level else raw
 

@@ -30,8 +30,11 @@ from mistudio_servicekit.storage import folder_bytes
 MANIFEST_FILE = "manifest.json"
 STATISTICS_FILE = "statistics.json"
 _BATCHES_AT_ONCE = 2
+_BATCHES_AHEAD = 4
 _SECONDS_PER_CHECK = 0.1
 _LIBRARIES = ("datasets", "gigatoken", "numpy", "pyarrow", "tokenizers", "transformers")
+
+_EncodedBatch = tuple[TextBatch, Encoded]
 
 
 @dataclass(frozen=True)
@@ -82,10 +85,12 @@ def tokenize(what: TokenizeInput, out: Path, monitor: Monitor) -> TokenizeResult
         raise DatasetEmpty(f"The split {what.settings.split!r} has no rows", next_step="Choose a split that holds rows")
     set_threads(what.threads)
     monitor.check()
-    engine = choose_engine(what.tokenizer, texts.sample())
     counted = _Counts(what.tokenizer.id_count)
-    shards = _encode_all(texts, engine, ShardWriter(out, what.settings.split), counted, monitor)
-    statistics = _describe(what, out, counted)
+    with ThreadPoolExecutor(1, thread_name_prefix="pieces") as aside:
+        pieces = aside.submit(what.tokenizer.pieces)
+        engine = choose_engine(what.tokenizer, texts.sample())
+        shards = _encode_all(texts, engine, ShardWriter(out, what.settings.split), counted, monitor)
+    statistics = _describe(what, out, counted, pieces.result())
     _write_json(out / MANIFEST_FILE, _manifest(what, engine, shards, counted))
     return TokenizeResult(statistics, counted.null_documents, engine.name, what.tokenizer.sha256, folder_bytes(out))
 
@@ -134,33 +139,41 @@ def _encode_all(texts: Texts, engine: Engine, writer: ShardWriter, counted: _Cou
         writer.close()
 
 
-def _encoded(texts: Texts, engine: Engine, check: Check) -> Iterator[tuple[TextBatch, Encoded]]:
-    """Every batch with its ids, in order, while the next ones are read and encoded.
+def _encoded(texts: Texts, engine: Engine, check: Check) -> Iterator[_EncodedBatch]:
+    """Every batch with its ids, in order, while the next ones are read and encoded, each kind of work in its threads.
 
     Two batches are encoded at a time, because the last part of each, taking the ids over, keeps one core busy only.
     """
-    waiting: deque[tuple[TextBatch, Future[Encoded]]] = deque()
+    batches = texts.batches(engine.batch_bytes)
+    reader = ThreadPoolExecutor(1, thread_name_prefix="read")
     encoder = ThreadPoolExecutor(_BATCHES_AT_ONCE, thread_name_prefix="encode")
+
+    def start() -> Future[_EncodedBatch | None]:
+        return encoder.submit(_encode, engine, reader.submit(next, batches, None))
+
     try:
-        for batch in texts.batches(engine.batch_bytes):
-            check()
-            waiting.append((batch, encoder.submit(engine.encode, batch.texts)))
-            if len(waiting) > _BATCHES_AT_ONCE:
-                yield _finished(*waiting.popleft(), check)
-        while waiting:
-            yield _finished(*waiting.popleft(), check)
+        waiting = deque(start() for _ in range(_BATCHES_AHEAD))
+        while found := _finished(waiting.popleft(), check):
+            waiting.append(start())
+            yield found
     finally:
+        reader.shutdown(cancel_futures=True)
         encoder.shutdown(cancel_futures=True)
 
 
-def _finished(batch: TextBatch, encoded: Future[Encoded], check: Check) -> tuple[TextBatch, Encoded]:
+def _encode(engine: Engine, batch: Future[TextBatch | None]) -> _EncodedBatch | None:
+    """The batch with its ids, once it is read; None when the one before was the last."""
+    read = batch.result()
+    return None if read is None else (read, engine.encode(read.texts))
+
+
+def _finished(encoded: Future[_EncodedBatch | None], check: Check) -> _EncodedBatch | None:
     while not wait([encoded], timeout=_SECONDS_PER_CHECK).done:
         check()
-    return batch, encoded.result()
+    return encoded.result()
 
 
-def _describe(what: TokenizeInput, out: Path, counted: _Counts) -> TokenizationStatistics:
-    pieces = what.tokenizer.pieces()
+def _describe(what: TokenizeInput, out: Path, counted: _Counts, pieces: list[str]) -> TokenizationStatistics:
     write_pieces(out, pieces)
     np.save(out / COUNTS_FILE, counted.tokens)
     statistics = figures(counted.lengths, counted.tokens, what.tokenizer.vocabulary_size, pieces)

@@ -12,7 +12,6 @@ from mistudio_datasets.domain.datasets import Dataset, DatasetStatus
 from mistudio_datasets.domain.tokenizations import Tokenization, TokenizationStatus
 from mistudio_datasets.service.cleanup import cleanup_payload, upload_cleanup_payload
 from mistudio_datasets.store import datasets, tokenizations
-from mistudio_datasets.store.datasets import Lock
 from mistudio_jobs import queue
 from mistudio_jobs.handler import JobKind
 from mistudio_jobs.queue import NewJob
@@ -20,6 +19,7 @@ from mistudio_jobs.secrets import SecretKeys
 from mistudio_jobs.tables import Job
 from mistudio_servicekit.database import Session
 from mistudio_servicekit.errors import JobNotRetryable
+from mistudio_servicekit.records import Lock
 from mistudio_servicekit.storage import Area, Store
 
 
@@ -154,7 +154,7 @@ class TokenizationEffects:
         Raises:
             JobNotRetryable: the tokenization is gone, or another one took its place.
         """
-        tokenization = await tokenizations.find(session, job.resource_id, lock=True)
+        tokenization = await tokenizations.find(session, job.resource_id, lock=Lock.EXCLUSIVE)
         if tokenization is None:
             raise _not_retryable(job, "its tokenization is deleted", "Create the tokenization again")
         if tokenization.status.ended_badly:
@@ -168,25 +168,6 @@ async def _require_no_twin(session: Session, job: Job, tokenization: Tokenizatio
     twin = await tokenizations.find_alive(session, *same)
     if twin is not None:
         raise _not_retryable(job, f"the same is tokenization {twin.id} by now", "Use that one")
-
-
-class NoEffects:
-    """Effects of a job whose resource is gone already."""
-
-    async def started(self, session: Session, job: Job) -> None:
-        """Nothing."""
-
-    async def succeeded(self, session: Session, job: Job, result: Mapping[str, Any]) -> None:
-        """Nothing."""
-
-    async def failed(self, session: Session, job: Job) -> None:
-        """Nothing."""
-
-    async def cancelled(self, session: Session, job: Job) -> None:
-        """Nothing."""
-
-    async def requeued(self, session: Session, job: Job) -> None:
-        """Nothing."""
 
 
 def _not_retryable(job: Job, problem: str, next_step: str) -> JobNotRetryable:

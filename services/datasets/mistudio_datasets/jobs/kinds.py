@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from mistudio_datasets.config import SERVICE
 from mistudio_datasets.domain.datasets import DatasetStatus
-from mistudio_datasets.jobs.effects import DatasetEffects, NoEffects, TokenizationEffects, UploadEffects
+from mistudio_datasets.jobs.effects import DatasetEffects, TokenizationEffects, UploadEffects
 from mistudio_datasets.service.tools import Kinds
+from mistudio_jobs.effects import NoEffects
 from mistudio_jobs.handler import JobKind
 from mistudio_jobs.secrets import SecretKeys
 from mistudio_servicekit.storage import Area, Store

@@ -10,10 +10,11 @@ from typing import Any
 
 from mistudio_datasets.domain.datasets import Dataset, DatasetStatus
 from mistudio_datasets.service.hub_source import HubDataset
-from mistudio_datasets.service.tools import Started, Tools
+from mistudio_datasets.service.tools import Tools
 from mistudio_datasets.store import datasets
 from mistudio_hub.repository import DEFAULT_REVISION
 from mistudio_jobs.queue import NewJob
+from mistudio_jobs.started import Started
 from mistudio_jobs.states import JobState
 from mistudio_jobs.tables import Job
 from mistudio_servicekit.database import Session, new_id
@@ -76,7 +77,8 @@ async def download(tools: Tools, request: DownloadRequest) -> Started[Dataset]:
         repeated = await _repeated(tools, session, request)
     if repeated:
         return repeated
-    found = await tools.hub.find(request.repo_id, request.revision, request.config, request.splits, request.hub_token)
+    wanted = request.repo_id, request.revision, request.config, request.splits
+    found = await tools.hub.find(request.hub_token, *wanted)
     async with tools.engine.transaction() as session:
         return await _join_or_start(tools, session, request, found)
 

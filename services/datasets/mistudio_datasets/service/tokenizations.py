@@ -12,18 +12,18 @@ from mistudio_datasets.data.text_column import find_text_column
 from mistudio_datasets.domain.datasets import Dataset
 from mistudio_datasets.domain.statistics import TokenizationStatistics
 from mistudio_datasets.domain.tokenizations import Tokenization, TokenizationSettings, TokenizationStatus
-from mistudio_datasets.service import datasets as dataset_cases
 from mistudio_datasets.service.cleanup import cleanup_payload
 from mistudio_datasets.service.samples import require_ready
-from mistudio_datasets.service.tools import ModelInfo, Started, Tools
+from mistudio_datasets.service.tools import ModelInfo, Tools
 from mistudio_datasets.store import datasets, tokenizations
-from mistudio_datasets.store.datasets import Lock
 from mistudio_jobs.queue import NewJob
+from mistudio_jobs.started import Started
 from mistudio_jobs.states import JobState
 from mistudio_jobs.tables import Job
 from mistudio_servicekit.database import Session, new_id
 from mistudio_servicekit.errors import DatasetEmpty, ModelNotReady, TokenizationNotReady, TokenizerMissing
 from mistudio_servicekit.pagination import Page, PageRequest
+from mistudio_servicekit.records import Lock
 from mistudio_servicekit.requests import MAX_NAME, check_etag, check_length, check_request_id, etag_of
 from mistudio_servicekit.storage import Area
 
@@ -209,7 +209,6 @@ async def list_page(tools: Tools, request: PageRequest) -> Page[Tokenization]:
     Raises:
         InvalidFilter, InvalidOrderBy, InvalidPageToken, InvalidArgument: as the request deserves.
     """
-    check_length("filter", request.filter, dataset_cases.MAX_QUERY)
     async with tools.database.transaction() as session:
         return await tokenizations.list_page(session, request)
 
@@ -253,10 +252,11 @@ async def delete(tools: Tools, tokenization_id: UUID, *, etag: str = "") -> Job:
     """
     async with tools.engine.transaction() as session:
         # Jobs are locked before their resources, everywhere: the end of a job does so too.
-        job_id = (await tokenizations.get(session, tokenization_id)).job_id
-        await dataset_cases.stop_jobs(tools, session, [job_id])
-        tokenization = await tokenizations.get(session, tokenization_id, lock=True)
+        job = await tools.engine.get(session, (await tokenizations.get(session, tokenization_id)).job_id, lock=True)
+        tokenization = await tokenizations.get(session, tokenization_id, lock=Lock.EXCLUSIVE)
+        # Before the cancellation, which may change the tokenization itself.
         check_etag(etag, etag_of(tokenization.version), f"Tokenization {tokenization_id}")
+        await tools.engine.cancel_unended(session, [job.id])
         await tokenizations.remove(session, [tokenization_id])
         payload = cleanup_payload([(Area.TOKENIZATIONS, tokenization_id)])
         new = NewJob(kind=tools.kinds.tokenization_cleanup, resource_id=tokenization_id, payload=payload)

@@ -1,19 +1,18 @@
-"""What the use cases work with, wired in `server.py`, and what they return when they start work."""
+"""What the use cases work with, wired in `server.py`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 from uuid import UUID
 
-from mistudio_datasets.service.hub_source import HubLookup
+from mistudio_datasets.service.hub_source import HubDataset
+from mistudio_hub.lookup import HubLookup
 from mistudio_jobs.engine import JobEngine
 from mistudio_jobs.handler import JobKind
-from mistudio_jobs.tables import Job
 from mistudio_servicekit.database import Database
 from mistudio_servicekit.storage import Store
-
-Resource = TypeVar("Resource")
 
 
 @dataclass(frozen=True)
@@ -77,14 +76,5 @@ class Tools:
     engine: JobEngine
     kinds: Kinds
     store: Store
-    hub: HubLookup
+    hub: HubLookup[[str, str, Sequence[str]], HubDataset]
     models: ModelDirectory
-
-
-@dataclass(frozen=True)
-class Started(Generic[Resource]):
-    """A resource and the job that works for it; `joined` when both were there before the request."""
-
-    resource: Resource
-    job: Job
-    joined: bool

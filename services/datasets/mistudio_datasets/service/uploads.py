@@ -13,9 +13,10 @@ from uuid import UUID
 from mistudio_datasets.data.formats import detect_format
 from mistudio_datasets.domain.datasets import DataFormat, Dataset, DatasetStatus
 from mistudio_datasets.service.cleanup import UPLOAD_EPOCH
-from mistudio_datasets.service.tools import Started, Tools
+from mistudio_datasets.service.tools import Tools
 from mistudio_datasets.store import datasets
 from mistudio_jobs.queue import NewJob
+from mistudio_jobs.started import Started
 from mistudio_jobs.tables import Job
 from mistudio_servicekit.database import new_id
 from mistudio_servicekit.errors import InvalidArgument, MissingField

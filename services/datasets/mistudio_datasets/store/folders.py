@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
-from mistudio_datasets.store import datasets, tokenizations
+from mistudio_datasets.store.tables import DatasetRow, TokenizationRow
+from mistudio_servicekit import records
+from mistudio_servicekit.database import Session
 from mistudio_servicekit.storage import Area
 
 
-async def named_folders(session: AsyncSession, area: Area) -> set[tuple[UUID, int]]:
+async def named_folders(session: Session, area: Area) -> set[tuple[UUID, int]]:
     """Resource and epoch of every folder of `area` that a row names."""
-    if area is Area.TOKENIZATIONS:
-        return await tokenizations.named_folders(session)
-    return await datasets.named_folders(session)
+    table = TokenizationRow if area is Area.TOKENIZATIONS else DatasetRow
+    return await records.named_folders(session, table)

@@ -7,7 +7,7 @@ from mistudio.models.v2 import models_service_pb2 as service_pb
 from mistudio_jobs.events import error_message, timestamp
 from mistudio_models.domain.models import Model, ModelFacts
 from mistudio_models.service.hub_source import HubModel
-from mistudio_models.service.models import ModelChange
+from mistudio_servicekit.changes import Change
 from mistudio_servicekit.pagination import PageRequest
 from mistudio_servicekit.requests import etag_of, parse_id
 
@@ -74,15 +74,16 @@ def inspection_message(found: HubModel, revision: str) -> pb.ModelInspection:
     )
 
 
-def model_change(request: service_pb.UpdateModelRequest) -> ModelChange:
+def model_change(request: service_pb.UpdateModelRequest) -> Change:
     """The change that a client asks for.
 
     Raises:
         MissingField, MalformedId: it does not name a model.
     """
     model = request.model
-    return ModelChange(
-        model_id=parse_id("model.id", model.id),
+    return Change(
+        resource="model",
+        id=parse_id("model.id", model.id),
         paths=tuple(request.update_mask.paths),
         name=model.name,
         labels=dict(model.labels),

@@ -40,7 +40,7 @@ class ModelsServicer(pb_grpc.ModelsServiceServicer):
         )
         started = await downloads.download(self._tools, wanted)
         return pb.DownloadModelResponse(
-            model=model_message(started.model), job=job_message(started.job), joined=started.joined
+            model=model_message(started.resource), job=job_message(started.job), joined=started.joined
         )
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:  # noqa: N802  # named by the proto
@@ -65,7 +65,7 @@ class ModelsServicer(pb_grpc.ModelsServiceServicer):
     ) -> pb.CancelModelDownloadResponse:
         """See the proto."""
         stopped = await downloads.cancel(self._tools, parse_id("id", request.id))
-        return pb.CancelModelDownloadResponse(model=model_message(stopped.model), job=job_message(stopped.job))
+        return pb.CancelModelDownloadResponse(model=model_message(stopped.resource), job=job_message(stopped.job))
 
     async def DeleteModel(self, request: pb.DeleteModelRequest, context: Context) -> pb.DeleteModelResponse:  # noqa: N802  # named by the proto
         """See the proto."""

@@ -53,22 +53,3 @@ def _not_retryable(job: Job, problem: str, next_step: str) -> JobNotRetryable:
         next_step=next_step,
         metadata={"subject": f"job/{job.id}"},
     )
-
-
-class CleanupEffects:
-    """Removing files changes no model: it is gone from the database already."""
-
-    async def started(self, session: Session, job: Job) -> None:
-        """Nothing."""
-
-    async def succeeded(self, session: Session, job: Job, result: Mapping[str, Any]) -> None:
-        """Nothing."""
-
-    async def failed(self, session: Session, job: Job) -> None:
-        """Nothing."""
-
-    async def cancelled(self, session: Session, job: Job) -> None:
-        """Nothing."""
-
-    async def requeued(self, session: Session, job: Job) -> None:
-        """Nothing."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from mistudio_jobs.effects import NoEffects
 from mistudio_jobs.handler import JobKind
-from mistudio_models.jobs.effects import CleanupEffects, DownloadEffects
+from mistudio_models.jobs.effects import DownloadEffects
 from mistudio_models.service.tools import Kinds
 from mistudio_servicekit.storage import Area
 
@@ -27,6 +28,6 @@ def job_kinds() -> Kinds:
         pool=POOL,
         resource_type=_MODEL,
         handler="mistudio_models.jobs.cleanup:run",
-        effects=CleanupEffects(),
+        effects=NoEffects(),
     )
     return Kinds(download=download, cleanup=cleanup)

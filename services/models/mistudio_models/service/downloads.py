@@ -8,11 +8,12 @@ from uuid import UUID
 
 from mistudio_hub.repository import DEFAULT_REVISION
 from mistudio_jobs.queue import NewJob
+from mistudio_jobs.started import Started
 from mistudio_jobs.tables import Job
 from mistudio_models.domain.models import Model, ModelStatus
 from mistudio_models.service.hub_source import HubModel
 from mistudio_models.service.inspection import check_source
-from mistudio_models.service.tools import Started, Tools
+from mistudio_models.service.tools import Tools
 from mistudio_models.store import models
 from mistudio_servicekit.database import Session, new_id
 from mistudio_servicekit.errors import EntryNotFound, ModelNotReady
@@ -43,7 +44,7 @@ class DownloadRequest:
         check_request_id(self.request_id)
 
 
-async def download(tools: Tools, request: DownloadRequest) -> Started:
+async def download(tools: Tools, request: DownloadRequest) -> Started[Model]:
     """Start to bring a model in; the same model that is here or on its way is joined.
 
     Raises:
@@ -60,7 +61,7 @@ async def download(tools: Tools, request: DownloadRequest) -> Started:
         repeated = await _repeated(tools, session, request)
     if repeated:
         return repeated
-    found = await tools.hub.find(request.repo_id, request.revision, request.hub_token)
+    found = await tools.hub.find(request.hub_token, request.repo_id, request.revision)
     if found.access_problem:
         raise found.access_problem
     if not found.selected:
@@ -78,7 +79,7 @@ def _nothing_to_download(found: HubModel) -> EntryNotFound:
     )
 
 
-async def _join_or_start(tools: Tools, session: Session, request: DownloadRequest, found: HubModel) -> Started:
+async def _join_or_start(tools: Tools, session: Session, request: DownloadRequest, found: HubModel) -> Started[Model]:
     await models.lock_identity(session, found.repo.repo_id, found.repo.commit)
     known = await _repeated(tools, session, request) or await _alive(tools, session, found)
     if known:
@@ -89,17 +90,17 @@ async def _join_or_start(tools: Tools, session: Session, request: DownloadReques
     return await _start(tools, session, request, found)
 
 
-async def _repeated(tools: Tools, session: Session, request: DownloadRequest) -> Started | None:
+async def _repeated(tools: Tools, session: Session, request: DownloadRequest) -> Started[Model] | None:
     """What the same request_id started before."""
     job = await tools.engine.find_request(session, tools.kinds.download, request.request_id, request.content)
     return await _of_job(session, job) if job else None
 
 
-async def _of_job(session: Session, job: Job) -> Started:
+async def _of_job(session: Session, job: Job) -> Started[Model]:
     return Started(await models.get(session, job.resource_id), job, joined=True)
 
 
-async def _alive(tools: Tools, session: Session, found: HubModel) -> Started | None:
+async def _alive(tools: Tools, session: Session, found: HubModel) -> Started[Model] | None:
     model = await models.find_alive(session, found.repo.repo_id, found.repo.commit)
     if model is None:
         return None
@@ -114,7 +115,7 @@ async def _alive(tools: Tools, session: Session, found: HubModel) -> Started | N
     return Started(model, job, joined=True)
 
 
-async def _start(tools: Tools, session: Session, request: DownloadRequest, found: HubModel) -> Started:
+async def _start(tools: Tools, session: Session, request: DownloadRequest, found: HubModel) -> Started[Model]:
     # Without dedupe_key: equal downloads meet in the model's row, under the lock of its identity.
     new = NewJob(
         kind=tools.kinds.download,
@@ -150,7 +151,7 @@ def _new_model(job: Job, request: DownloadRequest, found: HubModel) -> Model:
     )
 
 
-async def cancel(tools: Tools, model_id: UUID) -> Started:
+async def cancel(tools: Tools, model_id: UUID) -> Started[Model]:
     """Stop a model's download.
 
     Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,10 +11,7 @@ from mistudio_hub.repository import DEFAULT_REVISION, RepoFile, RepoInfo, RepoTy
 from mistudio_hub.snapshot import select_model_files, total_bytes
 from mistudio_models.domain.models import ModelFacts
 from mistudio_models.engine.facts import model_facts
-from mistudio_servicekit.errors import HubUnavailable, RepoGated
-from mistudio_servicekit.singleflight import SingleFlight
-
-LOOKUP_SECONDS = 30.0
+from mistudio_servicekit.errors import RepoGated
 
 
 @dataclass(frozen=True)
@@ -92,38 +88,3 @@ def _files(client: HubClient, repo: RepoInfo, problem: RepoGated | None) -> tupl
         if problem is None:
             raise
         return ()
-
-
-class HubLookup:
-    """Finds models on one Hub without blocking the event loop; equal questions at the same time are asked once.
-
-    Args:
-        endpoint: address of the Hub or of a mirror.
-        seconds: longest wait for all answers of one lookup.
-    """
-
-    def __init__(self, endpoint: str, seconds: float = LOOKUP_SECONDS) -> None:
-        self._endpoint, self._seconds = endpoint, seconds
-        self._flights: SingleFlight[HubModel] = SingleFlight()
-
-    async def find(self, repo_id: str, revision: str, token: str) -> HubModel:
-        """`find_on_hub` with `token` (empty: none), whose answer is only shared by callers with the same token.
-
-        Raises:
-            HubUnavailable: the lookup took too long; and what `find_on_hub` raises.
-        """
-        try:
-            async with asyncio.timeout(self._seconds):
-                return await self._flights.do(
-                    (repo_id, revision, token), lambda: asyncio.to_thread(self._find, repo_id, revision, token)
-                )
-        except TimeoutError:
-            raise HubUnavailable(
-                f"The Hub did not tell all about {repo_id!r} within {self._seconds:g} seconds",
-                next_step="Try again later",
-                field="repo_id",
-            ) from None
-
-    def _find(self, repo_id: str, revision: str, token: str) -> HubModel:
-        with HubClient(self._endpoint, token or None) as client:
-            return find_on_hub(client, repo_id, revision)

@@ -20,7 +20,7 @@ async def inspect(tools: Tools, repo_id: str, revision: str, hub_token: str) -> 
             answers.
     """
     check_source(repo_id, revision, hub_token)
-    return await tools.hub.find(repo_id, revision, hub_token)
+    return await tools.hub.find(hub_token, repo_id, revision)
 
 
 def check_source(repo_id: str, revision: str, hub_token: str) -> None:

@@ -1,14 +1,13 @@
-"""What the use cases work with, wired in `server.py`, and what they return when they start work."""
+"""What the use cases work with, wired in `server.py`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mistudio_hub.lookup import HubLookup
 from mistudio_jobs.engine import JobEngine
 from mistudio_jobs.handler import JobKind
-from mistudio_jobs.tables import Job
-from mistudio_models.domain.models import Model
-from mistudio_models.service.hub_source import HubLookup
+from mistudio_models.service.hub_source import HubModel
 from mistudio_servicekit.database import Database
 from mistudio_servicekit.storage import Store
 
@@ -41,13 +40,4 @@ class Tools:
     engine: JobEngine
     kinds: Kinds
     store: Store
-    hub: HubLookup
-
-
-@dataclass(frozen=True)
-class Started:
-    """A model and the job that works for it; `joined` when both were there before the request."""
-
-    model: Model
-    job: Job
-    joined: bool
+    hub: HubLookup[[str], HubModel]

@@ -6,33 +6,40 @@ from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, select
 
 from mistudio_models.domain.models import Model, ModelFacts, ModelStatus
 from mistudio_models.store.tables import ModelRow
+from mistudio_servicekit import records
 from mistudio_servicekit.database import Session
 from mistudio_servicekit.errors import ModelNotFound
-from mistudio_servicekit.filters import FieldParser, choice_of, conditions, parse_filter, time_value, whole_number
-from mistudio_servicekit.pagination import Order, Page, PageRequest, like_pattern, page
+from mistudio_servicekit.filters import choice_of, time_value, whole_number
+from mistudio_servicekit.listing import Listing
+from mistudio_servicekit.pagination import Order, Page, PageRequest
+from mistudio_servicekit.records import Lock
 from mistudio_servicekit.storage import Area
 
 _ENDED_BADLY = (ModelStatus.ERROR, ModelStatus.CANCELLED)
 
-_FILTERS: Mapping[str, FieldParser] = {
-    "status": choice_of(*ModelStatus),
-    "name": str,
-    "repo_id": str,
-    "architecture": str,
-    "parameters": whole_number,
-    "size_bytes": whole_number,
-    "created_at": time_value,
-}
-_ORDERS = {
-    "created_at": Order(ModelRow.created_at, datetime),
-    "name": Order(ModelRow.name, str),
-    "parameters": Order(ModelRow.parameters, int),
-    "size_bytes": Order(ModelRow.size_bytes, int),
-}
+_LISTING = Listing(
+    ModelRow,
+    filters={
+        "status": choice_of(*ModelStatus),
+        "name": str,
+        "repo_id": str,
+        "architecture": str,
+        "parameters": whole_number,
+        "size_bytes": whole_number,
+        "created_at": time_value,
+    },
+    orders={
+        "created_at": Order(ModelRow.created_at, datetime),
+        "name": Order(ModelRow.name, str),
+        "parameters": Order(ModelRow.parameters, int),
+        "size_bytes": Order(ModelRow.size_bytes, int),
+    },
+    searched=ModelRow.search_text,
+)
 
 
 async def add(session: Session, model: Model) -> Model:
@@ -59,8 +66,8 @@ async def add(session: Session, model: Model) -> Model:
     return _model(row)
 
 
-async def get(session: Session, model_id: UUID, *, lock: bool = False) -> Model:
-    """The model; with `lock` nobody else changes it until the transaction ends.
+async def get(session: Session, model_id: UUID, *, lock: Lock = Lock.NONE) -> Model:
+    """The model.
 
     Raises:
         ModelNotFound: no model has this id.
@@ -71,11 +78,9 @@ async def get(session: Session, model_id: UUID, *, lock: bool = False) -> Model:
     return found
 
 
-async def find(session: Session, model_id: UUID, *, lock: bool = False) -> Model | None:
-    """The model, or None if it is gone; with `lock` nobody else changes it until the transaction ends."""
-    # What the session saw of it before may be stale.
-    statement = select(ModelRow).where(ModelRow.id == model_id).execution_options(populate_existing=True)
-    row = await session.scalar(statement.with_for_update() if lock else statement)
+async def find(session: Session, model_id: UUID, *, lock: Lock = Lock.NONE) -> Model | None:
+    """The model, or None if it is gone."""
+    row = await records.find(session, ModelRow, model_id, lock)
     return None if row is None else _model(row)
 
 
@@ -88,7 +93,7 @@ async def find_alive(session: Session, repo_id: str, commit: str) -> Model | Non
 
 async def lock_identity(session: Session, repo_id: str, commit: str) -> None:
     """Wait for every other transaction that has locked the same commit of the same repository."""
-    await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"{repo_id}@{commit}", 0))))
+    await records.lock_identity(session, f"{repo_id}@{commit}")
 
 
 async def list_page(session: Session, request: PageRequest) -> Page[Model]:
@@ -97,23 +102,12 @@ async def list_page(session: Session, request: PageRequest) -> Page[Model]:
     Raises:
         InvalidFilter, InvalidOrderBy, InvalidPageToken, InvalidArgument: as the request deserves.
     """
-    terms = parse_filter(request.filter, _FILTERS)
-    statement = select(ModelRow).where(*conditions(terms, {name: getattr(ModelRow, name) for name in _FILTERS}))
-    if request.search:
-        statement = statement.where(ModelRow.search_text.like(func.lower(like_pattern(request.search))))
-    found = await page(session, statement, request, orders=_ORDERS, key=ModelRow.id)
-    return Page([_model(row) for row in found.rows], found.next_page_token, found.total_size)
+    return (await _LISTING.page(session, request)).of(_model)
 
 
 async def change(session: Session, model_id: UUID, values: Mapping[str, object]) -> Model | None:
     """Set columns by name, and the version and time with them; None if the model is gone."""
-    row = await session.scalar(
-        update(ModelRow)
-        .where(ModelRow.id == model_id)
-        .values(**values, version=ModelRow.version + 1, updated_at=func.clock_timestamp())
-        .returning(ModelRow)
-        .execution_options(populate_existing=True)
-    )
+    row = await records.change(session, ModelRow, model_id, values)
     return None if row is None else _model(row)
 
 
@@ -124,8 +118,7 @@ async def remove(session: Session, model_id: UUID) -> None:
 
 async def named_folders(session: Session, area: Area) -> set[tuple[UUID, int]]:
     """Model and epoch of every folder that counts; the service has one area of the store."""
-    rows = await session.execute(select(ModelRow.id, ModelRow.epoch).where(ModelRow.epoch > 0))
-    return {(model_id, epoch) for model_id, epoch in rows} if area is Area.MODELS else set()
+    return await records.named_folders(session, ModelRow) if area is Area.MODELS else set()
 
 
 def _model(row: ModelRow) -> Model:

@@ -10,12 +10,12 @@ import click
 from mistudio.datasets.v1 import dataset_pb2, datasets_service_pb2
 from mistudio_client.cli.options import (
     detach_option,
-    filter_option,
-    hub_token,
-    hub_token_options,
+    hub_token_option,
     limit_option,
+    list_options,
+    name_option,
     offset_option,
-    order_option,
+    revision_option,
     search_option,
 )
 from mistudio_client.cli.paging import collect
@@ -27,7 +27,7 @@ from mistudio_client.cli.rendering.resources import (
     dataset_row,
     sample_cells,
 )
-from mistudio_client.cli.session import Session, label_of, online
+from mistudio_client.cli.session import Session, online
 
 _FORMATS = {
     "jsonl": dataset_pb2.UPLOAD_FORMAT_JSONL,
@@ -44,11 +44,11 @@ def datasets() -> None:
 
 @datasets.command()
 @click.argument("repo")
-@click.option("--revision", default="", help="Branch, tag or commit; by default main.")
+@revision_option
 @click.option("--config", default="", help="Configuration of the dataset; by default its default one.")
 @click.option("--split", "splits", multiple=True, help="Split to bring, may be repeated; by default all.")
-@click.option("--name", default="", help="Name for people; by default the repository's.")
-@hub_token_options
+@name_option
+@hub_token_option
 @detach_option
 @online
 async def download(
@@ -58,8 +58,7 @@ async def download(
     config: str,
     splits: tuple[str, ...],
     name: str,
-    hub_token_env: str,
-    hub_token_prompt: bool,
+    hub_token: str,
     detach: bool,
 ) -> None:
     """Bring the dataset REPO (owner/name) in from the Hub."""
@@ -69,12 +68,11 @@ async def download(
         config=config,
         splits=splits,
         name=name,
-        hub_token=hub_token(hub_token_env, hub_token_prompt),
+        hub_token=hub_token,
         request_id=str(uuid4()),
     )
     answer = await session.client.datasets.DownloadDataset(request)
-    if not detach:
-        await session.follow_alone(label_of(repo, answer.joined, answer.job), answer.job)
+    await session.follow_started(repo, answer, detach=detach)
     await _show(session, answer.dataset.id)
 
 
@@ -101,22 +99,12 @@ async def upload(session: Session, file: Path, name: str, form: str | None, deta
 
 @datasets.command("list")
 @search_option
-@filter_option
-@order_option
-@limit_option
+@list_options
 @online
 async def list_datasets(session: Session, search: str, filter_text: str, order_by: str, limit: int) -> None:
     """List datasets, newest first."""
-    stub = session.client.datasets
-    listing = await collect(
-        lambda size, token: stub.ListDatasets(
-            datasets_service_pb2.ListDatasetsRequest(
-                page_size=size, page_token=token, search=search, filter=filter_text, order_by=order_by
-            )
-        ),
-        limit,
-        lambda page: len(page.datasets),
-    )
+    request = datasets_service_pb2.ListDatasetsRequest(search=search, filter=filter_text, order_by=order_by)
+    listing = await collect(session.client.datasets.ListDatasets, request, limit)
     session.output.table(listing, DATASET_COLUMNS, map(dataset_row, listing.datasets), DATASET_NUMERIC)
 
 
@@ -137,18 +125,9 @@ async def get(session: Session, dataset: str) -> None:
 async def samples(session: Session, dataset: str, split: str, offset: int, limit: int) -> None:
     """Show rows of DATASET (id, repository or name)."""
     identifier = await dataset_id(session.client, dataset)
-    stub = session.client.datasets
-    listing = await collect(
-        lambda size, token: stub.ListSamples(
-            datasets_service_pb2.ListSamplesRequest(
-                dataset_id=identifier, split=split, offset=offset, page_size=size, page_token=token
-            )
-        ),
-        limit,
-        lambda page: len(page.samples),
-    )
-    request = datasets_service_pb2.GetDatasetRequest(id=identifier)
-    columns = [column.name for column in (await stub.GetDataset(request)).dataset.columns]
+    request = datasets_service_pb2.ListSamplesRequest(dataset_id=identifier, split=split, offset=offset)
+    listing = await collect(session.client.datasets.ListSamples, request, limit)
+    columns = [column.name for column in (await _get(session, identifier)).columns]
     rows = (sample_cells(sample, columns) for sample in listing.samples)
     session.output.table(listing, ["row", *columns], rows, "row")
 
@@ -175,7 +154,11 @@ async def cancel(session: Session, dataset: str) -> None:
     session.output.done(await session.client.datasets.CancelDataset(request), f"Cancelled dataset {identifier}.")
 
 
-async def _show(session: Session, identifier: str) -> None:
+async def _get(session: Session, identifier: str) -> dataset_pb2.Dataset:
     request = datasets_service_pb2.GetDatasetRequest(id=identifier)
-    dataset = (await session.client.datasets.GetDataset(request)).dataset
+    return (await session.client.datasets.GetDataset(request)).dataset
+
+
+async def _show(session: Session, identifier: str) -> None:
+    dataset = await _get(session, identifier)
     session.output.facts(dataset, dataset_facts(dataset))

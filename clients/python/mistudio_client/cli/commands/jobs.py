@@ -10,7 +10,7 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
 
 from mistudio.jobs.v1 import job_pb2, jobs_service_pb2
-from mistudio_client.cli.options import detach_option, filter_option, limit_option, order_option
+from mistudio_client.cli.options import detach_option, limit_option, list_options
 from mistudio_client.cli.paging import collect
 from mistudio_client.cli.rendering.resources import (
     EVENT_COLUMNS,
@@ -31,20 +31,12 @@ def jobs() -> None:
 
 
 @jobs.command("list")
-@filter_option
-@order_option
-@limit_option
+@list_options
 @online
 async def list_jobs(session: Session, filter_text: str, order_by: str, limit: int) -> None:
     """List jobs of every service, newest first."""
-    stub = session.client.jobs
-    listing = await collect(
-        lambda size, token: stub.ListJobs(
-            jobs_service_pb2.ListJobsRequest(page_size=size, page_token=token, filter=filter_text, order_by=order_by)
-        ),
-        limit,
-        lambda page: len(page.jobs),
-    )
+    request = jobs_service_pb2.ListJobsRequest(filter=filter_text, order_by=order_by)
+    listing = await collect(session.client.jobs.ListJobs, request, limit)
     session.output.table(listing, JOB_COLUMNS, map(job_row, listing.jobs), JOB_NUMERIC)
 
 
@@ -104,14 +96,8 @@ async def retry(session: Session, identifier: str, changes: tuple[str, ...], det
 @online
 async def events(session: Session, identifier: str, limit: int) -> None:
     """Show what happened to the job ID, oldest first."""
-    stub = session.client.jobs
-    listing = await collect(
-        lambda size, token: stub.ListJobEvents(
-            jobs_service_pb2.ListJobEventsRequest(id=identifier, page_size=size, page_token=token)
-        ),
-        limit,
-        lambda page: len(page.events),
-    )
+    request = jobs_service_pb2.ListJobEventsRequest(id=identifier)
+    listing = await collect(session.client.jobs.ListJobEvents, request, limit)
     session.output.table(listing, EVENT_COLUMNS, map(event_row, listing.events))
 
 

@@ -9,11 +9,10 @@ import click
 from mistudio.models.v2 import models_service_pb2
 from mistudio_client.cli.options import (
     detach_option,
-    filter_option,
-    hub_token,
-    hub_token_options,
-    limit_option,
-    order_option,
+    hub_token_option,
+    list_options,
+    name_option,
+    revision_option,
     search_option,
 )
 from mistudio_client.cli.paging import collect
@@ -25,7 +24,7 @@ from mistudio_client.cli.rendering.resources import (
     model_facts,
     model_row,
 )
-from mistudio_client.cli.session import Session, label_of, online
+from mistudio_client.cli.session import Session, online
 
 
 @click.group()
@@ -35,66 +34,45 @@ def models() -> None:
 
 @models.command()
 @click.argument("repo")
-@click.option("--revision", default="", help="Branch, tag or commit; by default main.")
-@hub_token_options
+@revision_option
+@hub_token_option
 @online
-async def inspect(session: Session, repo: str, revision: str, hub_token_env: str, hub_token_prompt: bool) -> None:
+async def inspect(session: Session, repo: str, revision: str, hub_token: str) -> None:
     """Show what the Hub says about the model REPO (owner/name); nothing is downloaded."""
-    request = models_service_pb2.InspectModelRequest(
-        repo_id=repo, revision=revision, hub_token=hub_token(hub_token_env, hub_token_prompt)
-    )
+    request = models_service_pb2.InspectModelRequest(repo_id=repo, revision=revision, hub_token=hub_token)
     inspection = (await session.client.models.InspectModel(request)).inspection
     session.output.facts(inspection, inspection_facts(inspection))
 
 
 @models.command()
 @click.argument("repo")
-@click.option("--revision", default="", help="Branch, tag or commit; by default main.")
-@click.option("--name", default="", help="Name for people; by default the repository's.")
-@hub_token_options
+@revision_option
+@name_option
+@hub_token_option
 @detach_option
 @online
-async def download(
-    session: Session,
-    repo: str,
-    revision: str,
-    name: str,
-    hub_token_env: str,
-    hub_token_prompt: bool,
-    detach: bool,
-) -> None:
+async def download(session: Session, repo: str, revision: str, name: str, hub_token: str, detach: bool) -> None:
     """Bring the model REPO (owner/name) in from the Hub."""
     request = models_service_pb2.DownloadModelRequest(
         repo_id=repo,
         revision=revision,
         name=name,
-        hub_token=hub_token(hub_token_env, hub_token_prompt),
+        hub_token=hub_token,
         request_id=str(uuid4()),
     )
     answer = await session.client.models.DownloadModel(request)
-    if not detach:
-        await session.follow_alone(label_of(repo, answer.joined, answer.job), answer.job)
+    await session.follow_started(repo, answer, detach=detach)
     await _show(session, answer.model.id)
 
 
 @models.command("list")
 @search_option
-@filter_option
-@order_option
-@limit_option
+@list_options
 @online
 async def list_models(session: Session, search: str, filter_text: str, order_by: str, limit: int) -> None:
     """List models, newest first."""
-    stub = session.client.models
-    listing = await collect(
-        lambda size, token: stub.ListModels(
-            models_service_pb2.ListModelsRequest(
-                page_size=size, page_token=token, search=search, filter=filter_text, order_by=order_by
-            )
-        ),
-        limit,
-        lambda page: len(page.models),
-    )
+    request = models_service_pb2.ListModelsRequest(search=search, filter=filter_text, order_by=order_by)
+    listing = await collect(session.client.models.ListModels, request, limit)
     session.output.table(listing, MODEL_COLUMNS, map(model_row, listing.models), MODEL_NUMERIC)
 
 

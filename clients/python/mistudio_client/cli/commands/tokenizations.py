@@ -7,7 +7,7 @@ from uuid import uuid4
 import click
 
 from mistudio.datasets.v1 import tokenization_pb2, tokenizations_service_pb2
-from mistudio_client.cli.options import detach_option, filter_option, limit_option, offset_option, order_option
+from mistudio_client.cli.options import detach_option, limit_option, list_options, offset_option
 from mistudio_client.cli.paging import collect
 from mistudio_client.cli.references import dataset_id, model_id
 from mistudio_client.cli.rendering.resources import (
@@ -17,7 +17,7 @@ from mistudio_client.cli.rendering.resources import (
     tokenization_row,
 )
 from mistudio_client.cli.rendering.tokens import show_sequence, show_statistics
-from mistudio_client.cli.session import Session, label_of, online
+from mistudio_client.cli.session import Session, online
 
 _DEFAULT_MAX_TOKENS = 100
 
@@ -38,9 +38,7 @@ async def tokenize(session: Session, dataset: str, model: str, split: str, text_
         request_id=str(uuid4()),
     )
     answer = await session.client.tokenizations.CreateTokenization(request)
-    if not detach:
-        label = label_of(f"{dataset} for {model}", answer.joined, answer.job)
-        await session.follow_alone(label, answer.job)
+    await session.follow_started(f"{dataset} for {model}", answer, detach=detach)
     await _show(session, answer.tokenization.id)
 
 
@@ -50,22 +48,12 @@ def tokenizations() -> None:
 
 
 @tokenizations.command("list")
-@filter_option
-@order_option
-@limit_option
+@list_options
 @online
 async def list_tokenizations(session: Session, filter_text: str, order_by: str, limit: int) -> None:
     """List tokenizations, newest first."""
-    stub = session.client.tokenizations
-    listing = await collect(
-        lambda size, token: stub.ListTokenizations(
-            tokenizations_service_pb2.ListTokenizationsRequest(
-                page_size=size, page_token=token, filter=filter_text, order_by=order_by
-            )
-        ),
-        limit,
-        lambda page: len(page.tokenizations),
-    )
+    request = tokenizations_service_pb2.ListTokenizationsRequest(filter=filter_text, order_by=order_by)
+    listing = await collect(session.client.tokenizations.ListTokenizations, request, limit)
     rows = map(tokenization_row, listing.tokenizations)
     session.output.table(listing, TOKENIZATION_COLUMNS, rows, TOKENIZATION_NUMERIC)
 
@@ -105,16 +93,10 @@ async def stats(session: Session, identifier: str) -> None:
 @online
 async def samples(session: Session, identifier: str, offset: int, limit: int, max_tokens: int) -> None:
     """Show documents of the tokenization ID with their tokens."""
-    stub = session.client.tokenizations
-    listing = await collect(
-        lambda size, token: stub.ListSequences(
-            tokenizations_service_pb2.ListSequencesRequest(
-                tokenization_id=identifier, offset=offset, page_size=size, page_token=token, max_tokens=max_tokens
-            )
-        ),
-        limit,
-        lambda page: len(page.sequences),
+    request = tokenizations_service_pb2.ListSequencesRequest(
+        tokenization_id=identifier, offset=offset, max_tokens=max_tokens
     )
+    listing = await collect(session.client.tokenizations.ListSequences, request, limit)
     if session.output.as_json:
         session.output.message(listing)
         return

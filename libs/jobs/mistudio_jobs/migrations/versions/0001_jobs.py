@@ -113,7 +113,7 @@ def _create_outbox() -> None:
         sa.Column("job_id", sa.Uuid, nullable=False),
         sa.Column("subject", sa.Text, nullable=False),
         sa.Column("msg_id", sa.Text, nullable=False, unique=True),
-        sa.Column("payload", sa.LargeBinary, nullable=False),
+        sa.Column("payload", JSONB, nullable=False),
         sa.Column("held_until", TIME),
         sa.Column("published_at", TIME),
     )

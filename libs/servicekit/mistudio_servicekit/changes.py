@@ -1,0 +1,59 @@
+"""What a client may change of a resource by hand: its name and its labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from mistudio_servicekit.errors import InvalidArgument, MissingField
+from mistudio_servicekit.requests import MAX_NAME, check_labels, check_length
+
+_CHANGEABLE = ("name", "labels")
+
+
+@dataclass(frozen=True)
+class Change:
+    """New values for a resource; `paths` tells which of them count.
+
+    Attributes:
+        resource: the request's field with the values, for example `dataset`.
+        id: of the resource.
+        paths: the paths of the request's update mask.
+        name: for people.
+        labels: of the user's own.
+        etag: the one that the resource must have; empty takes any.
+    """
+
+    resource: str
+    id: UUID
+    paths: tuple[str, ...]
+    name: str
+    labels: Mapping[str, str]
+    etag: str = ""
+
+    def values(self) -> dict[str, object]:
+        """The columns to change.
+
+        Raises:
+            MissingField: no path is given, or the name would be empty.
+            InvalidArgument: a path cannot be changed, or a value is too long.
+        """
+        if not self.paths:
+            raise MissingField.of("update_mask", "name")
+        unknown = next((path for path in self.paths if path not in _CHANGEABLE), None)
+        if unknown is not None:
+            raise InvalidArgument(
+                f"update_mask names {unknown!r}, which cannot be changed",
+                next_step=f"Name {' or '.join(_CHANGEABLE)}",
+                field="update_mask",
+            )
+        return {path: self._value(path) for path in self.paths}
+
+    def _value(self, path: str) -> object:
+        field = f"{self.resource}.{path}"
+        if path == "labels":
+            return check_labels(field, dict(self.labels))
+        if not self.name.strip():
+            raise MissingField.of(field, "Second try")
+        return check_length(field, self.name, MAX_NAME)

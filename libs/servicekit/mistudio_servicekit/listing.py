@@ -1,0 +1,52 @@
+"""Lists of rows: searched, filtered, ordered, and cut into pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import ColumnElement, func, select
+
+from mistudio_servicekit.database import Session
+from mistudio_servicekit.filters import FieldParser, conditions, parse_filter
+from mistudio_servicekit.pagination import Order, Page, PageRequest, like_pattern, page
+from mistudio_servicekit.requests import MAX_NAME, check_length
+
+MAX_FILTER = 2048
+"""Most characters of a filter."""
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True)
+class Listing(Generic[Row]):
+    """How the rows of a table are listed.
+
+    Attributes:
+        table: the mapped class; it has an `id`.
+        filters: columns that a filter may name, with the parsers of their values.
+        orders: columns that a list may be ordered by; one is `created_at`.
+        searched: lower-case text to search in; None where there is nothing to search.
+    """
+
+    table: type[Row]
+    filters: Mapping[str, FieldParser]
+    orders: Mapping[str, Order]
+    searched: Any = None
+
+    async def page(self, session: Session, request: PageRequest, *wanted: ColumnElement[bool]) -> Page[Row]:
+        """The page that a client asks for, of the rows that fulfil all of `wanted`.
+
+        Raises:
+            InvalidFilter, InvalidOrderBy, InvalidPageToken, InvalidArgument: as the request deserves.
+        """
+        check_length("search", request.search, MAX_NAME)
+        check_length("filter", request.filter, MAX_FILTER)
+        table: Any = self.table  # a mapped class: its columns are attributes
+        terms = parse_filter(request.filter, self.filters)
+        columns = {name: getattr(table, name) for name in self.filters}
+        statement = select(self.table).where(*wanted, *conditions(terms, columns))
+        if request.search and self.searched is not None:
+            statement = statement.where(self.searched.like(func.lower(like_pattern(request.search))))
+        return await page(session, statement, request, orders=self.orders, key=table.id)

@@ -1,0 +1,29 @@
+"""What a client may change of a resource by hand."""
+
+import pytest
+
+from mistudio_servicekit.changes import Change
+from mistudio_servicekit.database import new_id
+from mistudio_servicekit.errors import InvalidArgument, MissingField
+
+
+def test_only_named_fields_change() -> None:
+    change = Change("dataset", new_id(), ("name",), "New", {"a": "b"})
+    assert change.values() == {"name": "New"}
+    with pytest.raises(MissingField):
+        Change("dataset", new_id(), ("name",), "  ", {}).values()
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (Change("model", new_id(), (), "New", {}), "update_mask"),
+        (Change("model", new_id(), ("name", "status"), "New", {}), "update_mask"),
+        (Change("model", new_id(), ("name",), "New\0", {}), "model.name"),
+        (Change("model", new_id(), ("labels",), "", {str(number): "" for number in range(65)}), "model.labels"),
+    ],
+)
+def test_a_wrong_change_names_its_field(change: Change, field: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        change.values()
+    assert caught.value.field == field
