@@ -6,7 +6,7 @@ import nats
 import psycopg
 
 from mistudio.jobs.v1 import job_pb2, jobs_service_pb2
-from mistudio_local.hub_mirror import Body, Faults, Refusal
+from mistudio_local.hub_mirror import Faults, Refusal
 from mistudio_local.stack import Stack
 from tests.e2e.support import GATED_DATASET, GATED_TOKEN, Product, refusal
 
@@ -72,7 +72,7 @@ async def test_a_hub_token_is_nowhere(
     product: Product, stack: Stack, faults: Faults, superuser: psycopg.Connection
 ) -> None:
     await forget_gated_dataset(product)
-    faults.bodies.append(Body(times=None, path="*.parquet", bytes_per_second=2_000))
+    faults.refusals.append(Refusal(503, times=None, path="*.parquet"))  # the download waits, and tries again
     answer = await product.download_dataset(GATED_DATASET, hub_token=GATED_TOKEN)
     await product.until(answer.job.id, lambda progress: progress.total > 0)
     assert tables_with(superuser, GATED_TOKEN) == []
@@ -80,7 +80,7 @@ async def test_a_hub_token_is_nowhere(
     assert sealed is not None
     assert sealed[0]
     faults.clear()
-    await product.ended(answer.job.id)
+    await product.succeeded(answer.job.id)
     assert tables_with(superuser, GATED_TOKEN) == []
     assert superuser.execute("SELECT count(*) FROM datasets.jobs WHERE secrets IS NOT NULL").fetchone() == (0,)
     assert await events_with(stack, GATED_TOKEN) == 0
