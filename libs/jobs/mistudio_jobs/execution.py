@@ -248,7 +248,9 @@ class Execution:
         self._lease.lose()
 
     def _on_change(self) -> None:
-        self._start(self._child.kill() if self._lease.lost else self._stop_handler())
+        # A renewal under way when the end is committed finds the lease gone, while the child is idle or elsewhere.
+        if self._handling:
+            self._start(self._child.kill() if self._lease.lost else self._stop_handler())
 
     async def _stop_handler(self) -> None:
         """Ask the handler to stop, and kill its process if it does not."""

@@ -47,6 +47,7 @@ class Child:
         self._reader = reader
         self._writer = writer
         self._for_memory = False
+        self._killed = False
         self._ended = asyncio.create_task(self._end_group())
 
     @classmethod
@@ -79,7 +80,7 @@ class Child:
     @property
     def alive(self) -> bool:
         """Whether it can run a task."""
-        return self._process.returncode is None and not self._reader.at_eof()
+        return not self._killed and self._process.returncode is None and not self._reader.at_eof()
 
     async def run(self, task: Task, on_report: Callable[[Report], None]) -> Done | Failed:
         """Run `task` to its end, calling `on_report` with its progress."""
@@ -118,6 +119,7 @@ class Child:
 
     async def kill(self) -> None:
         """Kill its whole process group and wait until it is gone. Killing twice is no error."""
+        self._killed = True
         if self._process.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mistudio.jobs.v1 import job_pb2 as pb
-from mistudio_jobs.testing import Stand
+from mistudio_jobs.testing import QUICK, Stand
 from mistudio_servicekit.storage import Area
 
 
@@ -37,3 +39,11 @@ async def test_the_log_tells_a_job_in_order_and_without_repetition(stand: Stand)
     assert reports[0].done == 1 and reports[-1].done == 40
     assert len(reports) <= 8, "at most ten a second"
     assert events[0].HasField("state_changed") and events[1].HasField("state_changed")
+
+
+async def test_a_job_that_ends_while_its_lease_is_renewed_leaves_the_child_to_the_next(stand: Stand) -> None:
+    async with stand.worker(timing=replace(QUICK, renew=0.001)):
+        jobs = [await stand.submit() for _ in range(30)]
+        ended = [await stand.ended(job) for job in jobs]
+    assert {(job.state, job.attempt) for job in ended} == {("SUCCEEDED", 1)}
+    assert len({job.result["pid"] for job in ended if job.result}) == 1
