@@ -79,7 +79,7 @@ class Database:
 def _ask_idle(engine: Engine) -> None:
     """Have a connection asked whether it still lives when it is taken from the pool after it was idle for a while.
 
-    SQLAlchemy's own `pool_pre_ping` asks every time, which costs a busy process a third of its statements.
+    SQLAlchemy's own `pool_pre_ping` asks every time, which costs every transaction a round trip.
     """
 
     def note_idle(connection: object, record: ConnectionPoolEntry) -> None:

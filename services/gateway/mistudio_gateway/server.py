@@ -85,8 +85,8 @@ async def serve(config: GatewayConfig) -> None:
         # What was imported stays for good; scanning it again and again would hold all watchers up for 100 ms each time.
         gc.collect()
         gc.freeze()
-        # Nor would what a thousand watches hold: full collections are left for once in tens of millions of objects.
-        gc.set_threshold(10_000, 50, 100)
+        # What a thousand watches hold lives long too: a full collection waits for 200,000 new objects, not for 70,000.
+        gc.set_threshold(2_000, 10, 10)
         await until_stopped()
 
 
