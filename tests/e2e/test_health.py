@@ -6,31 +6,17 @@ from collections.abc import Iterator
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
 from mistudio.datasets.v1 import datasets_service_pb2
 from mistudio.jobs.v1 import jobs_service_pb2
 from mistudio.models.v2 import models_service_pb2
 from mistudio_local.stack import Stack
 from tests.e2e.support import Product, refusal
+from tests.health import health, until_health
 
 DATASETS, MODELS = "mistudio.datasets.v1.DatasetsService", "mistudio.models.v2.ModelsService"
-
-
-async def _until(channel: grpc.aio.Channel, service: str, status: int) -> None:
-    """Wait until the gateway's health for `service` is `status`."""
-    call = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=service), timeout=30)
-    async for answer in call:
-        if answer.status == status:
-            break
-    call.cancel()
-
-
-async def _status(channel: grpc.aio.Channel, service: str) -> int:
-    answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service))
-    return int(answer.status)
 
 
 def _healthz(stack: Stack) -> tuple[int, dict[str, str]]:
@@ -54,9 +40,9 @@ def no_models(product: Product, stack: Stack) -> Iterator[None]:
 
 async def test_a_stopped_service_is_named_and_the_others_go_on(product: Product, stack: Stack, no_models: None) -> None:
     serving, not_serving = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
-    await _until(product.channel, MODELS, not_serving)
+    await until_health(product.channel, MODELS, not_serving)
     for service in ("", DATASETS, "mistudio.jobs.v1.JobsService"):
-        assert await _status(product.channel, service) == serving
+        assert await health(product.channel, service) == serving
     code, problems = await asyncio.to_thread(_healthz, stack)
     assert (code, list(problems)) == (503, ["models"])
     for call in (
@@ -70,5 +56,5 @@ async def test_a_stopped_service_is_named_and_the_others_go_on(product: Product,
 
 
 async def test_a_service_that_is_back_serves_again(product: Product, stack: Stack) -> None:
-    await _until(product.channel, MODELS, health_pb2.HealthCheckResponse.SERVING)
+    await until_health(product.channel, MODELS, health_pb2.HealthCheckResponse.SERVING)
     await product.models.ListModels(models_service_pb2.ListModelsRequest())

@@ -7,28 +7,16 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from mistudio_gateway.server import Gateway
+from tests.health import health, until_health
 from tests.integration.gateway.conftest import House
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 DATASETS, MODELS = "mistudio.datasets.v1.DatasetsService", "mistudio.models.v2.ModelsService"
-
-
-async def _until(channel: grpc.aio.Channel, service: str, status: int) -> None:
-    call = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=service))
-    async for answer in call:
-        if answer.status == status:
-            break
-    call.cancel()
-
-
-async def _status(channel: grpc.aio.Channel, service: str) -> int:
-    answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service))
-    return int(answer.status)
 
 
 def _get(gateway: Gateway, path: str) -> tuple[int, str]:
@@ -43,10 +31,10 @@ async def test_each_service_has_the_health_of_its_backend_and_the_gateway_its_ow
     channel = house.channel(gateway)
     assert (await asyncio.to_thread(_get, gateway, "/healthz"))[0] == 200
     await house.datasets.stop()
-    await _until(channel, DATASETS, NOT_SERVING)
-    assert await _status(channel, MODELS) == SERVING
-    assert await _status(channel, "") == SERVING
-    assert await _status(channel, "mistudio.jobs.v1.JobsService") == SERVING
+    await until_health(channel, DATASETS, NOT_SERVING)
+    assert await health(channel, MODELS) == SERVING
+    assert await health(channel, "") == SERVING
+    assert await health(channel, "mistudio.jobs.v1.JobsService") == SERVING
     code, text = await asyncio.to_thread(_get, gateway, "/healthz")
     assert code == 503
     assert "datasets" in text
@@ -57,10 +45,10 @@ async def test_a_gateway_starts_before_everything_it_needs(house: House):
     await asyncio.to_thread(house.nats.stop)
     async with Gateway(house.config) as early:
         channel = house.channel(early)
-        assert await _status(channel, "mistudio.jobs.v1.JobsService") == NOT_SERVING
-        assert await _status(channel, DATASETS) == SERVING
+        assert await health(channel, "mistudio.jobs.v1.JobsService") == NOT_SERVING
+        assert await health(channel, DATASETS) == SERVING
         await asyncio.to_thread(house.nats.start)
-        await _until(channel, "mistudio.jobs.v1.JobsService", SERVING)
+        await until_health(channel, "mistudio.jobs.v1.JobsService", SERVING)
 
 
 def _reflected(port: int) -> dict[str, set[str]]:
