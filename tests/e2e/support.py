@@ -8,15 +8,19 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 from uuid import UUID
 
 import grpc
 import pytest
+from google.rpc.error_details_pb2 import BadRequest
+from grpc_status import rpc_status
 
 from mistudio.datasets.v1 import (
     dataset_pb2,
     datasets_service_pb2,
     datasets_service_pb2_grpc,
+    exports_service_pb2_grpc,
     tokenization_pb2,
     tokenizations_service_pb2,
     tokenizations_service_pb2_grpc,
@@ -48,6 +52,7 @@ class Product:
     def __post_init__(self) -> None:
         self.datasets = datasets_service_pb2_grpc.DatasetsServiceStub(self.channel)
         self.tokenizations = tokenizations_service_pb2_grpc.TokenizationsServiceStub(self.channel)
+        self.exports = exports_service_pb2_grpc.ExportsServiceStub(self.channel)
         self.models = models_service_pb2_grpc.ModelsServiceStub(self.channel)
         self.jobs = jobs_service_pb2_grpc.JobsServiceStub(self.channel)
 
@@ -183,10 +188,22 @@ class Product:
 
 
 async def refusal(call: Awaitable[object]) -> MistudioError:
-    """The typed error of a call that must fail."""
+    """The typed error of a call that must fail, with the field at fault if it names one."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
-    return error_of_call(caught.value)
+    error = error_of_call(caught.value)
+    error.field = field_at_fault(caught.value)
+    return error
+
+
+def field_at_fault(error: grpc.aio.AioRpcError) -> str:
+    """The request's field that an error blames; empty if it blames none."""
+    violations = BadRequest()
+    status = rpc_status.from_call(cast(grpc.Call, error))  # it has all that is read of a Call
+    for detail in status.details if status else ():
+        if detail.Unpack(violations):
+            return str(violations.field_violations[0].field)
+    return ""
 
 
 async def until(is_so: Callable[[], object], seconds: float = 5) -> None:

@@ -46,7 +46,9 @@ def test_reflection_shows_every_service(operator: Operator, stack: Stack) -> Non
     methods = operator.run("--list-methods", f"http://{stack.gateway_target}").stdout.split()
     for method in (
         "mistudio.datasets.v1.DatasetsService/UploadDataset",
+        "mistudio.datasets.v1.DatasetsService/GetSample",
         "mistudio.datasets.v1.TokenizationsService/CreateTokenization",
+        "mistudio.datasets.v1.ExportsService/CreateExport",
         "mistudio.models.v2.ModelsService/InspectModel",
         "mistudio.jobs.v1.JobsService/WatchJobs",
         "grpc.health.v1.Health/Check",
@@ -71,6 +73,14 @@ def test_the_whole_job_by_reflection_alone(operator: Operator) -> None:
         "mistudio.datasets.v1.TokenizationsService/GetTokenizationStatistics", id=answer["tokenization"]["id"]
     )
     assert int(found["statistics"]["tokens"]) > 10_000
+    view = {"mode": "VIEW_MODE_PACKED", "context_length": 128}
+    (export,) = operator.call(
+        "mistudio.datasets.v1.ExportsService/CreateExport", tokenization_id=answer["tokenization"]["id"], view=view
+    )
+    operator.call("mistudio.jobs.v1.JobsService/WatchJob", id=export["job"]["id"])
+    (got,) = operator.call("mistudio.datasets.v1.ExportsService/GetExport", id=export["export"]["id"])
+    assert int(got["export"]["tokens"]) == int(found["statistics"]["tokens"]) // 128 * 128
+    operator.call("mistudio.datasets.v1.ExportsService/DeleteExport", id=export["export"]["id"])
 
 
 def test_an_error_reads_well_on_the_command_line(operator: Operator, stack: Stack) -> None:
@@ -83,6 +93,11 @@ def test_an_error_reads_well_on_the_command_line(operator: Operator, stack: Stac
 
 
 def test_health_is_asked_the_standard_way(operator: Operator) -> None:
-    for service in ("", "mistudio.datasets.v1.DatasetsService", "mistudio.models.v2.ModelsService"):
+    for service in (
+        "",
+        "mistudio.datasets.v1.DatasetsService",
+        "mistudio.datasets.v1.ExportsService",
+        "mistudio.models.v2.ModelsService",
+    ):
         (answer,) = operator.call("grpc.health.v1.Health/Check", service=service)
         assert answer["status"] == "SERVING"

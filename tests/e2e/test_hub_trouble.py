@@ -83,7 +83,7 @@ async def test_a_job_waits_as_long_as_the_hub_asks_and_can_be_cancelled_meanwhil
     wait = waiting.available_at.ToDatetime() - waiting.attempts[0].end_time.ToDatetime()
     assert 118 < wait.total_seconds() < 125
     await product.cancelled_within_a_second(job.id)
-    await until_gone(product.folder(Area.DATASETS, job.resource_id) / "1")
+    await until_gone(product.folder(Area.DATASETS, job.resource_id))
 
 
 @pytest.mark.parametrize("area", [Area.DATASETS, Area.MODELS])

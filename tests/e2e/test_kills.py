@@ -11,28 +11,10 @@ from mistudio.jobs.v1 import job_pb2, jobs_service_pb2
 from mistudio_local.hub_mirror import Body, Faults
 from mistudio_local.stack import Stack
 from mistudio_servicekit.storage import Area
+from tests.e2e.killing import assert_second_attempt_won, kill_the_runner
 from tests.e2e.support import BIG_DATASET, Product
 
 REFETCH_BYTES = 16 * 2**20
-
-
-def kill_worker(stack: Stack, name: str) -> None:
-    """Kill a worker and its child as a crash of their machine would."""
-    worker = psutil.Process(stack.process(name).pid)
-    children = worker.children(recursive=True)
-    worker.kill()
-    for child in children:
-        child.kill()
-
-
-async def kill_the_runner(product: Product, stack: Stack, job_id: str) -> None:
-    """Kill the worker that runs the job's first attempt."""
-    kill_worker(stack, (await product.job(job_id)).attempts[0].worker)
-
-
-def assert_second_attempt_won(job: job_pb2.Job) -> None:
-    assert (job.state, job.attempt) == (job_pb2.JOB_STATE_SUCCEEDED, 2)
-    assert [attempt.outcome for attempt in job.attempts] == ["lost", "succeeded"]
 
 
 @pytest.mark.faults

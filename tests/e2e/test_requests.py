@@ -166,4 +166,4 @@ async def test_any_other_file_name_is_no_path(product: Product) -> None:
     answer = await product.upload("../../../tmp/evil.jsonl", [b'{"text": "x"}\n'])
     await product.succeeded(answer.job.id)
     # The store holds nothing outside its areas.
-    assert {entry.name for entry in product.store.root.iterdir()} <= {"datasets", "models", "tokenizations", "uploads"}
+    assert {entry.name for entry in product.store.root.iterdir()} <= set(Area)

@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import Callable
 
-import grpc
 import pytest
 
-from mistudio.datasets.v1 import datasets_service_pb2, tokenization_pb2
-from mistudio.jobs.v1 import job_pb2, jobs_service_pb2
+from mistudio.datasets.v1 import tokenization_pb2
+from mistudio.jobs.v1 import job_pb2
 from mistudio_client import Client
 from mistudio_local.process import SupervisedProcess
 from mistudio_local.stack import Stack
+from tests.e2e.killing import settled
 from tests.e2e.support import BIG_DATASET, Product
 
 
@@ -52,16 +52,3 @@ async def test_a_running_job_and_its_watcher_survive(
     assert tokenization.status == tokenization_pb2.TOKENIZATION_STATUS_READY
     assert tokenization.documents == dataset.rows
     await product.delete_tokenization(answer.tokenization.id)
-
-
-async def settled(product: Product) -> None:
-    """Wait until the gateway answers for both services again."""
-    async with asyncio.timeout(30):
-        while True:
-            try:
-                await product.jobs.ListJobs(jobs_service_pb2.ListJobsRequest(page_size=1), wait_for_ready=True)
-                await product.datasets.ListDatasets(datasets_service_pb2.ListDatasetsRequest(page_size=1))
-            except grpc.aio.AioRpcError:
-                await asyncio.sleep(0.1)
-            else:
-                return

@@ -56,8 +56,7 @@ async def test_an_upload_is_cancelled_while_it_is_read(product: Product) -> None
     answer = await product.upload("large.jsonl", chunks(64))
     await product.until(answer.job.id, lambda progress: progress.done > 0)
     await product.cancelled_within_a_second(answer.job.id)
-    for epoch in ("0", "1"):
-        await until_gone(product.folder(Area.DATASETS, answer.dataset.id) / epoch)
+    await until_gone(product.folder(Area.DATASETS, answer.dataset.id))
 
 
 async def test_a_cut_upload_leaves_no_row_and_no_file(product: Product) -> None:

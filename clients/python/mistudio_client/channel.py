@@ -13,10 +13,13 @@ from google.protobuf.descriptor import ServiceDescriptor
 from mistudio_client.errors import MistudioCallError
 
 DEADLINE_SECONDS = 30.0
+# Calls that may read a whole dataset; a service gives them up on its own before this.
+_LONG_DEADLINE_SECONDS = 90.0
+_LONG_CALLS = ("ListSamples", "SearchTokens", "PreviewTokenization")
 
 _KEEPALIVE_MS = 20_000
 _MAX_MESSAGE_BYTES = 16 * 1024 * 1024
-_READING_VERBS = ("Get", "List", "Inspect")
+_READING_VERBS = ("Get", "List", "Inspect", "Search", "Preview")
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
@@ -104,7 +107,7 @@ class _UnaryCalls(grpc.aio.UnaryUnaryClientInterceptor):
         if client_call_details.timeout is None:
             client_call_details = grpc.aio.ClientCallDetails(
                 client_call_details.method,
-                DEADLINE_SECONDS,
+                _deadline(client_call_details.method),
                 client_call_details.metadata,
                 client_call_details.credentials,
                 client_call_details.wait_for_ready,
@@ -114,3 +117,9 @@ class _UnaryCalls(grpc.aio.UnaryUnaryClientInterceptor):
             return await call
         except grpc.aio.AioRpcError as failure:
             raise MistudioCallError.of(failure, self._target) from None
+
+
+def _deadline(path: str | bytes) -> float:
+    """Seconds that the call of a path `/package.Service/Method` may take unless it says so itself."""
+    name = (path.decode() if isinstance(path, bytes) else path).rpartition("/")[2]
+    return _LONG_DEADLINE_SECONDS if name in _LONG_CALLS else DEADLINE_SECONDS

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +15,9 @@ from mistudio.datasets.v1 import (
     dataset_pb2,
     datasets_service_pb2,
     datasets_service_pb2_grpc,
+    exports_service_pb2,
+    exports_service_pb2_grpc,
+    sample_pb2,
     tokenizations_service_pb2,
     tokenizations_service_pb2_grpc,
 )
@@ -24,12 +26,13 @@ from mistudio.models.v2 import models_service_pb2, models_service_pb2_grpc
 from mistudio_client.channel import open_channel
 from mistudio_client.errors import HistoryCompacted, LogReplaced, MistudioCallError
 from mistudio_client.jobs import after, has_ended
-from mistudio_client.uploading import OnProgress, deadline_seconds, requests
+from mistudio_client.uploading import OnProgress, ResumedUpload
 from mistudio_client.watching import DEFAULT_HEARTBEAT_SECONDS, STREAM_SECONDS, Watch, WatchSettings
 
 if TYPE_CHECKING:
     # These names exist for type checkers only.
     from mistudio.datasets.v1.datasets_service_pb2_grpc import DatasetsServiceAsyncStub
+    from mistudio.datasets.v1.exports_service_pb2_grpc import ExportsServiceAsyncStub
     from mistudio.datasets.v1.tokenizations_service_pb2_grpc import TokenizationsServiceAsyncStub
     from mistudio.jobs.v1.jobs_service_pb2_grpc import JobsServiceAsyncStub
     from mistudio.models.v2.models_service_pb2_grpc import ModelsServiceAsyncStub
@@ -39,6 +42,7 @@ _SERVICES = [
     for module, name in (
         (datasets_service_pb2, "DatasetsService"),
         (tokenizations_service_pb2, "TokenizationsService"),
+        (exports_service_pb2, "ExportsService"),
         (models_service_pb2, "ModelsService"),
         (jobs_service_pb2, "JobsService"),
     )
@@ -48,7 +52,8 @@ _SERVICES = [
 class Client:
     """A connection to miStudio: `async with Client("127.0.0.1:50050") as client`.
 
-    Unary calls of the stubs have a deadline of 30 s unless they are given another, and raise `MistudioCallError`.
+    Unary calls of the stubs have a deadline of 30 s, searches one of 90 s, unless they are given another, and raise
+    `MistudioCallError`.
     Streams are best used through `watch_job`, `watch_jobs` and `upload`.
 
     Args:
@@ -57,6 +62,7 @@ class Client:
     Attributes:
         datasets: stub of `mistudio.datasets.v1.DatasetsService`.
         tokenizations: stub of `mistudio.datasets.v1.TokenizationsService`.
+        exports: stub of `mistudio.datasets.v1.ExportsService`.
         models: stub of `mistudio.models.v2.ModelsService`.
         jobs: stub of `mistudio.jobs.v1.JobsService`.
     """
@@ -69,6 +75,7 @@ class Client:
         self.tokenizations: TokenizationsServiceAsyncStub = tokenizations_service_pb2_grpc.TokenizationsServiceStub(
             self._channel
         )
+        self.exports: ExportsServiceAsyncStub = exports_service_pb2_grpc.ExportsServiceStub(self._channel)
         self.models: ModelsServiceAsyncStub = models_service_pb2_grpc.ModelsServiceStub(self._channel)
         self.jobs: JobsServiceAsyncStub = jobs_service_pb2_grpc.JobsServiceStub(self._channel)
 
@@ -161,26 +168,50 @@ class Client:
     ) -> datasets_service_pb2.UploadDatasetResponse:
         """Bring a local file in as a dataset; returns when it is in the store, while a job goes on to read it.
 
-        Memory stays bounded whatever the file's size.
+        Memory stays bounded whatever the file's size. Cut, the upload goes on where it was, through any gateway.
 
         Args:
             path: the file; its name gives the format and the dataset's name unless they are given.
             name: name of the dataset for people.
             upload_format: form of the file.
-            request_id: makes the call safe to repeat; by default a fresh one.
+            request_id: makes the call safe to repeat: what an earlier one has sent of the same file is not sent again.
+                By default a fresh one.
             on_progress: told the bytes sent so far and in all.
 
         Raises:
-            MistudioCallError: the upload was refused or cut.
-            OSError: the file cannot be read.
+            MistudioCallError: the upload was refused, or no gateway answered for long.
+            OSError: the file cannot be read, or changed meanwhile.
         """
         header = datasets_service_pb2.UploadHeader(
             file_name=path.name, name=name, format=upload_format, request_id=request_id or str(uuid4())
         )
-        with path.open("rb") as file:
-            header.size_bytes = os.fstat(file.fileno()).st_size
-            stream = requests(file, header, on_progress)
-            try:
-                return await self.datasets.UploadDataset(stream, timeout=deadline_seconds(header.size_bytes))
-            except grpc.aio.AioRpcError as failure:
-                raise MistudioCallError.of(failure, self.target) from None
+        upload = ResumedUpload(self.datasets, self.target, path, header, on_progress)
+        return await upload.run(begun=bool(request_id))
+
+    async def damaged_lines(self, dataset_id: str) -> AsyncIterator[bytes]:
+        """The records of a dataset's files that could not be read, as pieces of JSON Lines; nothing if there are none.
+
+        Raises:
+            MistudioCallError: there is no such dataset, or it is not READY, or the stream was cut.
+        """
+        request = datasets_service_pb2.ReadDamagedLinesRequest(dataset_id=dataset_id)
+        try:
+            async for answer in self.datasets.ReadDamagedLines(request, timeout=STREAM_SECONDS):
+                yield answer.chunk
+        except grpc.aio.AioRpcError as failure:
+            raise MistudioCallError.of(failure, self.target) from None
+
+    async def sample_content(
+        self, dataset_id: str, row: int, *, column: str = "", split: str = ""
+    ) -> AsyncGenerator[sample_pb2.SampleContent, None]:
+        """A whole cell however big it is, or without `column` the whole row as JSON, in pieces; the first has a header.
+
+        Raises:
+            MistudioCallError: there is no such cell, or the stream was cut.
+        """
+        request = datasets_service_pb2.GetSampleRequest(dataset_id=dataset_id, split=split, row=row, column=column)
+        try:
+            async for answer in self.datasets.GetSample(request, timeout=STREAM_SECONDS):
+                yield answer.content
+        except grpc.aio.AioRpcError as failure:
+            raise MistudioCallError.of(failure, self.target) from None

@@ -20,11 +20,11 @@ DEFAULT_HEARTBEAT_SECONDS = 10
 # A stream is begun anew at the latest after this long, so that no call is without a deadline.
 STREAM_SECONDS = 3600.0
 _SILENT_HEARTBEATS = 2.5
-_PATIENCE_SECONDS = 300.0
-_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 5.0
+PATIENCE_SECONDS = 300.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0
 
 # How connections end when nobody has worded why: cut, reset, proxied, too old.
-_CUT_CODES = frozenset(
+CUT_CODES = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -54,7 +54,7 @@ class WatchSettings:
     target: str
     ends: bool
     heartbeat_seconds: float = DEFAULT_HEARTBEAT_SECONDS
-    patience_seconds: float = _PATIENCE_SECONDS
+    patience_seconds: float = PATIENCE_SECONDS
 
 
 class Watch(AsyncIterator[Response], Generic[Response]):
@@ -77,7 +77,7 @@ class Watch(AsyncIterator[Response], Generic[Response]):
         self._open_stream: OpenStream[Response] = open_stream
         self._settings = settings
         self._last_heard = time.monotonic()
-        self._pause = _FIRST_PAUSE_SECONDS
+        self._pause = FIRST_PAUSE_SECONDS
         self._updates: AsyncGenerator[Response, None] = self._resumed()
 
     def __aiter__(self) -> Watch[Response]:
@@ -139,7 +139,7 @@ class Watch(AsyncIterator[Response], Generic[Response]):
         except grpc.aio.AioRpcError as failure:
             raise MistudioCallError.of(failure, self._settings.target) from None
         self._last_heard = time.monotonic()
-        self._pause = _FIRST_PAUSE_SECONDS
+        self._pause = FIRST_PAUSE_SECONDS
         return None if response is grpc.aio.EOF else cast(Response, response)
 
     def _silence(self) -> MistudioCallError:
@@ -155,12 +155,12 @@ class Watch(AsyncIterator[Response], Generic[Response]):
             return False
         if error.reason:
             return error.code is grpc.StatusCode.UNAVAILABLE or error.reason in _RESUMABLE_REASONS
-        return error.code in _CUT_CODES
+        return error.code in CUT_CODES
 
     async def _rest(self, at_least: float) -> None:
         """Pause before the next stream; longer each time, and never as long as other clients do."""
         await asyncio.sleep(max(at_least, self._pause * random.uniform(0.5, 1.0)))  # noqa: S311  # spreads load, no secret
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
+        self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
 
 
 def _tells_the_end(response: AnyResponse) -> bool:

@@ -27,7 +27,7 @@ from mistudio_hub.repository import (
     RepoType,
     require_repo_id,
 )
-from mistudio_servicekit.errors import MalformedFile
+from mistudio_servicekit.errors import MalformedFile, RepoGated
 
 SMALL_FILE_BYTES = 16 * 1024 * 1024
 
@@ -103,6 +103,17 @@ class HubClient:
         with self._get(f"/api/{repo.repo_type}s/{repo.repo_id}/auth-check", self._subject_of(repo)):
             return
 
+    def visible_files(self, repo: RepoInfo) -> tuple[tuple[RepoFile, ...], RepoGated | None]:
+        """All files of `repo`, as far as the Hub shows them, and why they may not be read: None where they may."""
+        try:
+            self.require_access(repo)
+        except RepoGated as problem:
+            try:
+                return tuple(self.tree(repo)), problem
+            except RepoGated:
+                return (), problem
+        return tuple(self.tree(repo)), None
+
     def read_small_file(self, repo: RepoInfo, path: str, limit_bytes: int = SMALL_FILE_BYTES) -> bytes:
         """The content of a file such as `config.json` or `README.md`.
 
@@ -122,12 +133,20 @@ class HubClient:
         return content
 
     def read_range(self, repo: RepoInfo, path: str, start: int, length: int) -> bytes:
-        """The bytes `start` to `start + length` of a file, fewer where the file ends; for headers of weight files."""
+        """The bytes `start` to `start + length` of a file, fewer where the file ends.
+
+        For headers of weight files and footers of data files.
+
+        Raises:
+            HubUnavailable: the Hub would send all of a large file up to there.
+        """
         subject = self._subject_of(repo, path)
         span = {"Range": f"bytes={start}-{start + length - 1}"}
         with self._get(self.source(repo).url(path), subject, span) as answer:
             if answer.status_code == httpx2.codes.PARTIAL_CONTENT:
                 return _read_at_most(answer, length)
+            if start > SMALL_FILE_BYTES:
+                raise unavailable(subject, "ignores byte ranges, which large files need")
             return _read_at_most(answer, start + length)[start:]
 
     def source(self, repo: RepoInfo) -> RepoSource:

@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mistudio_jobs import events, folders, queue, requests, streams, tasks
+from mistudio_jobs import abandoning, events, folders, queue, requests, streams, tasks
 from mistudio_jobs.handler import JobKind
 from mistudio_jobs.publishing import PublishError
 from mistudio_jobs.queue import NewJob, Submission
@@ -145,6 +145,15 @@ class JobEngine:
         for job_id in job_ids:
             with suppress(JobNotCancellable):
                 await self.cancel(session, job_id)
+
+    async def lock(self, session: AsyncSession, job_ids: Sequence[UUID]) -> None:
+        """Hold these jobs until the transaction ends; see `abandoning.lock`."""
+        await abandoning.lock(session, job_ids)
+
+    async def abandon(self, session: AsyncSession, job_ids: Sequence[UUID]) -> None:
+        """Cancel these jobs, whose resources go with them; see `abandoning.abandon`. `session` is of `transaction`."""
+        stopping = await abandoning.abandon(session, self.service, job_ids)
+        session.info.setdefault(_CANCELLED, []).extend(stopping)
 
     async def retry(self, session: AsyncSession, job_id: UUID, settings: Mapping[str, Any] | None = None) -> Job:
         """Start a failed or cancelled job afresh; see `queue.retry`."""

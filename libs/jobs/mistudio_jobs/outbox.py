@@ -31,14 +31,15 @@ _MARK = """
 _PRUNE = text("DELETE FROM outbox WHERE published_at < clock_timestamp() - make_interval(secs => :age)")
 
 
-def state_insert(source: str) -> str:
+def state_insert(source: str, subject: str = "%(state_subject)s") -> str:
     """SQL that tells of the present state of the job in `source`, which has all columns of `jobs`; see `state_values`.
 
-    What is told is the job as it is in this statement, so it needs no round trip of its own.
+    What is told is the job as it is in this statement, so it needs no round trip of its own. Where `source` has several
+    jobs, `subject` is the SQL of each one's.
     """
     return f"""
         INSERT INTO outbox (job_id, subject, msg_id, payload, held_until)
-        SELECT id, %(state_subject)s, id || '.' || version, jsonb_build_object({_TOLD}, 'at', clock_timestamp()),
+        SELECT id, {subject}, id || '.' || version, jsonb_build_object({_TOLD}, 'at', clock_timestamp()),
             clock_timestamp() + make_interval(secs => %(held)s)
         FROM {source}
     """  # noqa: S608 - constants only

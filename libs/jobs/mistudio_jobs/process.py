@@ -13,6 +13,7 @@ from mistudio_jobs.engine import JobEngine
 from mistudio_jobs.handler import JobKind
 from mistudio_jobs.secrets import SecretKeys
 from mistudio_jobs.servicer import JobsServicer
+from mistudio_jobs.timing import PRODUCTION, Timing
 from mistudio_jobs.worker import Worker, WorkerConfig
 from mistudio_servicekit.backend import WorkerProcessConfig
 from mistudio_servicekit.config import ServerConfig
@@ -65,6 +66,7 @@ async def working(
     *,
     settings: Mapping[str, str],
     preload: Sequence[str],
+    timing: Timing = PRODUCTION,
 ) -> AsyncIterator[asyncio.Task[None]]:
     """A worker that runs jobs until the block is left; the task ends early only if it fails.
 
@@ -76,8 +78,9 @@ async def working(
         keys: open the jobs' secrets.
         settings: for handlers (`JobContext.settings`); no secrets.
         preload: modules that its child imports before the first job.
+        timing: its periods.
     """
-    worker = Worker(_worker_config(config, service, settings, preload), kinds, database, keys)
+    worker = Worker(_worker_config(config, service, settings, preload, timing), kinds, database, keys)
     operations = OperationsServer(config.metrics_listen, lambda: _problems(database, worker))
     await operations.start()
     running = asyncio.create_task(worker.run(), name="worker")
@@ -91,7 +94,7 @@ async def working(
 
 
 def _worker_config(
-    config: WorkerProcessConfig, service: str, settings: Mapping[str, str], preload: Sequence[str]
+    config: WorkerProcessConfig, service: str, settings: Mapping[str, str], preload: Sequence[str], timing: Timing
 ) -> WorkerConfig:
     return WorkerConfig(
         nats_url=config.backend.nats_url,
@@ -103,6 +106,7 @@ def _worker_config(
         preload=preload,
         memory_limit_bytes=config.memory_limit_bytes,
         log_level=config.backend.log_level,
+        timing=timing,
     )
 
 

@@ -37,6 +37,8 @@ QUICK = Timing(
 )  # fmt: skip
 """Timing for tests: everything in its production order, ten times quicker."""
 
+PROMPT = Timing(fetch=0.1)
+"""As in production, but a worker ends soon: when its wait for a doorbell does."""
 SERVICE = "datasets"
 _POLL_SECONDS = 0.01
 

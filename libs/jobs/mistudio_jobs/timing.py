@@ -46,3 +46,6 @@ class Timing:
     drain: float = 30.0
     sweep: float = 600.0
     sweep_age: float = 3600.0
+
+
+PRODUCTION = Timing()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from mistudio_servicekit.errors import InvalidArgument, MissingField
-from mistudio_servicekit.requests import MAX_NAME, check_labels, check_length
+from mistudio_servicekit.requests import MAX_NAME, check_labels, check_line
 
 _CHANGEABLE = ("name", "labels")
 
@@ -37,7 +37,7 @@ class Change:
 
         Raises:
             MissingField: no path is given, or the name would be empty.
-            InvalidArgument: a path cannot be changed, or a value is too long.
+            InvalidArgument: a path cannot be changed, or a value is too long or holds control characters.
         """
         if not self.paths:
             raise MissingField.of("update_mask", "name")
@@ -56,4 +56,4 @@ class Change:
             return check_labels(field, dict(self.labels))
         if not self.name.strip():
             raise MissingField.of(field, "Second try")
-        return check_length(field, self.name, MAX_NAME)
+        return check_line(field, self.name, MAX_NAME)

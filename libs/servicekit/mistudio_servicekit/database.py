@@ -15,7 +15,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.exc import InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
@@ -23,6 +23,9 @@ from mistudio_servicekit.connecting import Connector
 
 Session: TypeAlias = AsyncSession
 """A session inside a transaction, for code that only hands it on."""
+
+DatabaseError: TypeAlias = SQLAlchemyError
+"""Whatever a transaction fails with for the database's sake, for code that goes on all the same."""
 
 _IDLE_SINCE = "idle since"
 _ASK_AFTER_SECONDS = 1.0

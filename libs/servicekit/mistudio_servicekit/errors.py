@@ -61,6 +61,17 @@ class Reason(StrEnum):
     TIMED_OUT = "TIMED_OUT"
     CANCELLED = "CANCELLED"
     NOT_SERVED_HERE = "NOT_SERVED_HERE"
+    UPLOAD_NOT_FOUND = "UPLOAD_NOT_FOUND"
+    EXPORT_NOT_FOUND = "EXPORT_NOT_FOUND"
+    COLUMN_NOT_FOUND = "COLUMN_NOT_FOUND"
+    ROW_NOT_FOUND = "ROW_NOT_FOUND"
+    INVALID_SEARCH = "INVALID_SEARCH"
+    UPLOAD_OFFSET_MISMATCH = "UPLOAD_OFFSET_MISMATCH"
+    COLUMN_STATISTICS_NOT_READY = "COLUMN_STATISTICS_NOT_READY"
+    CHAT_TEMPLATE_MISSING = "CHAT_TEMPLATE_MISSING"
+    CONVERSATION_MISSING = "CONVERSATION_MISSING"
+    EXPORT_NOT_READY = "EXPORT_NOT_READY"
+    VIEW_EMPTY = "VIEW_EMPTY"
     INTERNAL = "INTERNAL"
 
 
@@ -228,6 +239,18 @@ class TextColumnMissing(InvalidArgument):
     reason = Reason.TEXT_COLUMN_MISSING
 
 
+class ConversationMissing(InvalidArgument):
+    """The dataset has no such, or no recognisable, column of conversations."""
+
+    reason = Reason.CONVERSATION_MISSING
+
+
+class InvalidSearch(InvalidArgument):
+    """A search cannot be done as it is asked for, for example with a regular expression that does not parse."""
+
+    reason = Reason.INVALID_SEARCH
+
+
 class NotFound(MistudioError):
     """A named thing does not exist."""
 
@@ -271,6 +294,32 @@ class JobNotFound(NotFound):
 
     reason = Reason.JOB_NOT_FOUND
     noun = "job"
+
+
+class UploadNotFound(NotFound):
+    """No upload was begun with this request_id, or it has expired."""
+
+    reason = Reason.UPLOAD_NOT_FOUND
+    noun = "upload"
+
+
+class ExportNotFound(NotFound):
+    """No export has this id."""
+
+    reason = Reason.EXPORT_NOT_FOUND
+    noun = "export"
+
+
+class ColumnNotFound(NotFound):
+    """The dataset has no such column."""
+
+    reason = Reason.COLUMN_NOT_FOUND
+
+
+class RowNotFound(NotFound):
+    """The split has no row of this number."""
+
+    reason = Reason.ROW_NOT_FOUND
 
 
 class RepoNotFound(NotFound):
@@ -412,6 +461,36 @@ class TokenizerInvalid(FailedPrecondition):
     """The model's tokenizer files cannot be loaded."""
 
     reason = Reason.TOKENIZER_INVALID
+
+
+class UploadOffsetMismatch(FailedPrecondition):
+    """An upload goes on from another offset."""
+
+    reason = Reason.UPLOAD_OFFSET_MISMATCH
+
+
+class ColumnStatisticsNotReady(FailedPrecondition):
+    """The statistics of the columns are not made yet."""
+
+    reason = Reason.COLUMN_STATISTICS_NOT_READY
+
+
+class ExportNotReady(FailedPrecondition):
+    """The export is just being cancelled."""
+
+    reason = Reason.EXPORT_NOT_READY
+
+
+class ViewEmpty(FailedPrecondition):
+    """The view has no sequence of its full length."""
+
+    reason = Reason.VIEW_EMPTY
+
+
+class ChatTemplateMissing(FailedPrecondition):
+    """The model has no chat template to render conversations with, or a broken one."""
+
+    reason = Reason.CHAT_TEMPLATE_MISSING
 
 
 class ResourceInUse(FailedPrecondition):

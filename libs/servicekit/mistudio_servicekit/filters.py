@@ -1,4 +1,8 @@
-"""A small subset of AIP-160 filters: `field op value`, joined by AND; for SQL and for plain objects alike."""
+"""A small subset of AIP-160 filters: `field op value`, joined by AND; for SQL and for plain objects alike.
+
+A field that holds text by key, such as labels, is compared key by key: `labels.team = "vision"`; a key of other
+characters stands in backticks or quotes: ``labels.`example.com/team` = "vision"``.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, not_
 
 from mistudio_servicekit.errors import InvalidFilter
 
@@ -23,27 +27,55 @@ OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
     ">=": operator.ge,
 }
 _TERM = re.compile(
-    r"\s*(?P<field>[a-z_][a-z0-9_]*)\s*(?P<op>!=|<=|>=|=|<|>)\s*"
+    r"\s*(?P<field>[a-z_][a-z0-9_]*)"
+    r'(?:\.(?:(?P<key>[\w-]+)|`(?P<ticked>[^`]+)`|"(?P<quoted_key>(?:[^"\\]|\\.)+)"))?'
+    r"\s*(?P<op>!=|<=|>=|=|<|>)\s*"
     r'(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^\s"()]+))\s*'
 )
+_KEYED_OPERATORS = ("=", "!=")
 _AND = re.compile(r"AND\b\s*")
 _MAX_TERMS = 20
 
 
 @dataclass(frozen=True)
 class Term:
-    """One comparison of a filter, with its value already of the field's type."""
+    """One comparison of a filter, with its value already of the field's type.
+
+    Attributes:
+        field: name of the field.
+        op: one of `OPERATORS`.
+        value: what the field, or the text under its `key`, is compared with.
+        key: of a field that holds text by key; empty for any other.
+    """
 
     field: str
     op: str
     value: Any
+    key: str = ""
 
     def matches(self, actual: Any) -> bool:
         """Whether the field's `actual` value fulfils the comparison."""
         return bool(OPERATORS[self.op](actual, self.value))
 
+    def condition(self, column: Any) -> ColumnElement[bool]:
+        """The comparison in SQL; without the key, a text by key is unlike any value."""
+        if not self.key:
+            condition: ColumnElement[bool] = OPERATORS[self.op](column, self.value)
+            return condition
+        # Containment, which an index of the whole column serves.
+        contains: ColumnElement[bool] = column.contains({self.key: self.value})
+        return contains if self.op == "=" else not_(contains)
+
 
 FieldParser = Callable[[str], Any]
+
+
+class TextByKey:
+    """The parser of a field that holds text by key, such as labels: its values are plain text."""
+
+    def __call__(self, text: str) -> str:
+        """The text itself."""
+        return text
 
 
 def parse_filter(text: str, fields: Mapping[str, FieldParser]) -> list[Term]:
@@ -72,18 +104,41 @@ def parse_filter(text: str, fields: Mapping[str, FieldParser]) -> list[Term]:
 
 
 def _term(text: str, found: re.Match[str], fields: Mapping[str, FieldParser]) -> Term:
-    name, bare = found["field"], found["bare"]
-    value = bare if bare is not None else re.sub(r"\\(.)", r"\1", found["quoted"])
+    name, op, bare = found["field"], found["op"], found["bare"]
+    value = bare if bare is not None else _unescaped(found["quoted"])
     if name not in fields:
         raise _invalid(text, f"names the unknown field {name!r}", fields)
+    key = _key(found)
+    _check_key(text, name, key, op, fields)
     try:
-        return Term(name, found["op"], fields[name](value))
+        return Term(name, op, fields[name](value), key)
     except ValueError:
         raise _invalid(text, f"compares {name} with {value!r}, which is not of its type", fields) from None
 
 
+def _key(found: re.Match[str]) -> str:
+    """The key after the field's name; empty without one."""
+    if found["quoted_key"] is not None:
+        return _unescaped(found["quoted_key"])
+    return found["key"] or found["ticked"] or ""
+
+
+def _check_key(text: str, name: str, key: str, op: str, fields: Mapping[str, FieldParser]) -> None:
+    keyed = isinstance(fields[name], TextByKey)
+    if keyed and not key:
+        raise _invalid(text, f"compares all of {name}, where one key must be named as in {name}.team", fields)
+    if key and not keyed:
+        raise _invalid(text, f"names {key!r} in {name}, which has no keys", fields)
+    if keyed and op not in _KEYED_OPERATORS:
+        raise _invalid(text, f"compares {name}.{key} by {op}, where {' and '.join(_KEYED_OPERATORS)} are known", fields)
+
+
+def _unescaped(quoted: str) -> str:
+    return re.sub(r"\\(.)", r"\1", quoted)
+
+
 def _invalid(text: str, problem: str, fields: Mapping[str, FieldParser]) -> InvalidFilter:
-    names = ", ".join(sorted(fields))
+    names = ", ".join(f"{name}.<key>" if isinstance(fields[name], TextByKey) else name for name in sorted(fields))
     return InvalidFilter(
         f"filter {text!r} {problem}",
         next_step=f'Join comparisons like `created_at > "2026-01-31T00:00:00Z"` by AND, over {names}',
@@ -93,7 +148,7 @@ def _invalid(text: str, problem: str, fields: Mapping[str, FieldParser]) -> Inva
 
 def conditions(terms: list[Term], columns: Mapping[str, Any]) -> list[ColumnElement[bool]]:
     """The comparisons as SQL conditions on `columns` by field name."""
-    return [OPERATORS[term.op](columns[term.field], term.value) for term in terms]
+    return [term.condition(columns[term.field]) for term in terms]
 
 
 def time_value(text: str) -> datetime:

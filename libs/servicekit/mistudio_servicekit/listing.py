@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm.interfaces import ORMOption
 
 from mistudio_servicekit.database import Session
 from mistudio_servicekit.filters import FieldParser, conditions, parse_filter
@@ -25,15 +26,17 @@ class Listing(Generic[Row]):
 
     Attributes:
         table: the mapped class; it has an `id`.
-        filters: columns that a filter may name, with the parsers of their values.
+        filters: columns that a filter may name, with the parsers of their values; a JSON object takes `TextByKey`.
         orders: columns that a list may be ordered by; one is `created_at`.
         searched: lower-case text to search in; None where there is nothing to search.
+        options: how the rows are loaded, where a list shows less of them than they hold.
     """
 
     table: type[Row]
     filters: Mapping[str, FieldParser]
     orders: Mapping[str, Order]
     searched: Any = None
+    options: Sequence[ORMOption] = ()
 
     async def page(self, session: Session, request: PageRequest, *wanted: ColumnElement[bool]) -> Page[Row]:
         """The page that a client asks for, of the rows that fulfil all of `wanted`.
@@ -46,7 +49,7 @@ class Listing(Generic[Row]):
         table: Any = self.table  # a mapped class: its columns are attributes
         terms = parse_filter(request.filter, self.filters)
         columns = {name: getattr(table, name) for name in self.filters}
-        statement = select(self.table).where(*wanted, *conditions(terms, columns))
+        statement = select(self.table).options(*self.options).where(*wanted, *conditions(terms, columns))
         if request.search and self.searched is not None:
             statement = statement.where(self.searched.like(func.lower(like_pattern(request.search))))
         return await page(session, statement, request, orders=self.orders, key=table.id)

@@ -77,9 +77,9 @@ def decode_token(token: str, query: Sequence[Any]) -> list[Any]:
         body = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
         fingerprint, *position = body
     except (ValueError, TypeError):
-        raise _token_error(token, "is damaged") from None
+        raise token_error(token, "is damaged") from None
     if fingerprint != _fingerprint(query):
-        raise _token_error(token, "belongs to another query")
+        raise token_error(token, "belongs to another query")
     return list(position)
 
 
@@ -89,11 +89,12 @@ def offset_token(query: Sequence[Any], token: str, offset: int) -> int:
         return offset
     position = decode_token(token, query)
     if len(position) != 1 or not isinstance(position[0], int):
-        raise _token_error(token, "is damaged")
+        raise token_error(token, "is damaged")
     return position[0]
 
 
-def _token_error(token: str, problem: str) -> InvalidPageToken:
+def token_error(token: str, problem: str) -> InvalidPageToken:
+    """The error for a token that has the `problem`, a clause like `is damaged`."""
     return InvalidPageToken(
         f"page_token {token[:40]!r} {problem}",
         next_step="Repeat the query that gave it unchanged, or leave it empty for the first page",
@@ -173,7 +174,7 @@ def _position(token: str, query: Sequence[Any], order: Order) -> tuple[Any, UUID
         typed = datetime.fromisoformat(value) if order.type is datetime else order.type(value)
         return typed, UUID(identifier)
     except (ValueError, TypeError):
-        raise _token_error(token, "is damaged") from None
+        raise token_error(token, "is damaged") from None
 
 
 def _after(columns: tuple[Any, Any], position: tuple[Any, UUID], descending: bool) -> ColumnElement[bool]:

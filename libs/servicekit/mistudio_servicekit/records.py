@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import BigInteger, DateTime, Text, func, select, update
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import BigInteger, ColumnElement, DateTime, Text, Uuid, any_, func, literal, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from mistudio_servicekit.database import Session
@@ -55,6 +55,12 @@ class Lock(Enum):
     """Nobody changes, deletes or locks it."""
 
 
+def among(column: Any, ids: Iterable[UUID]) -> ColumnElement[bool]:
+    """Whether the column holds one of `ids`: one parameter however many they are, where `in_` takes one for each."""
+    condition: ColumnElement[bool] = column == any_(literal(list(ids), ARRAY(Uuid)))
+    return condition
+
+
 async def find(session: Session, table: type[Row], row_id: UUID, lock: Lock = Lock.NONE) -> Row | None:
     """The row as it is now, or None if it is gone."""
     # What the session saw of it before may be stale.
@@ -62,6 +68,12 @@ async def find(session: Session, table: type[Row], row_id: UUID, lock: Lock = Lo
     if lock is not Lock.NONE:
         statement = statement.with_for_update(read=lock is Lock.SHARED)
     return await session.scalar(statement)
+
+
+async def lock_all(session: Session, table: type[Row], row_ids: Iterable[UUID]) -> Sequence[Row]:
+    """Those of the rows that are not gone, held exclusively: locked in the order of their ids, which is theirs here."""
+    wanted = select(table).where(among(table.id, row_ids)).order_by(table.id).with_for_update()
+    return (await session.scalars(wanted.execution_options(populate_existing=True))).all()
 
 
 async def change(session: Session, table: type[Row], row_id: UUID, values: Mapping[str, object]) -> Row | None:

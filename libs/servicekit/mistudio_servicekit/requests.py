@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from uuid import UUID
 
 from mistudio_servicekit.errors import Aborted, InvalidArgument, MalformedId, MissingField
@@ -40,19 +41,35 @@ def check_length(field: str, value: str, most: int) -> str:
     return value
 
 
+def check_line(field: str, value: str, most: int) -> str:
+    """`value`, which must be one line: at most `most` characters, none of them a control character."""
+    control = next((character for character in value if unicodedata.category(character) == "Cc"), None)
+    if control is not None:
+        raise InvalidArgument(
+            f"{field} holds the control character {control!r}",
+            next_step="Use one line of printable characters",
+            field=field,
+        )
+    return check_length(field, value, most)
+
+
 def check_request_id(value: str) -> str:
     """`value` as a request id of at most 128 characters; empty means none."""
     return check_length("request_id", value, MAX_REQUEST_ID)
 
 
 def check_labels(field: str, labels: dict[str, str]) -> dict[str, str]:
-    """`labels`, which must be at most 64 pairs of at most 256 characters."""
+    """`labels`: at most 64 pairs of a key and a value, which are one line each and have 256 characters together."""
     if len(labels) > MAX_LABELS:
         raise InvalidArgument(
             f"{field} has {len(labels)} labels", next_step=f"Use at most {MAX_LABELS} labels", field=field
         )
     for key, value in labels.items():
-        check_length(f"{field}[{key[:40]!r}]", key + value, MAX_NAME)
+        if not key.strip():
+            raise InvalidArgument(
+                f"{field} holds {value[:40]!r} under a blank key", next_step="Give every label a key", field=field
+            )
+        check_line(f"{field}[{key[:40]!r}]", key + value, MAX_NAME)
     return labels
 
 

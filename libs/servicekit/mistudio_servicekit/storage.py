@@ -18,6 +18,8 @@ class Area(StrEnum):
 
     DATASETS = "datasets"
     TOKENIZATIONS = "tokenizations"
+    DERIVED = "derived"
+    EXPORTS = "exports"
     MODELS = "models"
 
 
@@ -66,8 +68,8 @@ def is_disk_full(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def confined(folder: Path, name: str) -> Path:
-    """The path of the file `name` (posix, relative) inside `folder`.
+def require_inside(name: str) -> tuple[str, ...]:
+    """The parts of the file name `name` (posix, relative).
 
     Raises:
         UnsafePath: `name` is absolute, empty, climbs with `..`, or holds a NUL or a backslash.
@@ -80,7 +82,16 @@ def confined(folder: Path, name: str) -> Path:
             next_step="Use a repository whose file names are plain relative paths",
             metadata={"name": name},
         )
-    path = folder.joinpath(*parts)
+    return parts
+
+
+def confined(folder: Path, name: str) -> Path:
+    """The path of the file `name` (posix, relative) inside `folder`.
+
+    Raises:
+        UnsafePath: as `require_inside` says, or a link leads out of the folder.
+    """
+    path = folder.joinpath(*require_inside(name))
     if not path.resolve().is_relative_to(folder.resolve()):
         raise UnsafePath(
             f"The file name {name!r} leads out of its folder through a link",

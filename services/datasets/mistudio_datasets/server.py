@@ -11,16 +11,23 @@ import grpc
 from mistudio.datasets.v1 import (
     datasets_service_pb2,
     datasets_service_pb2_grpc,
+    exports_service_pb2,
+    exports_service_pb2_grpc,
     tokenizations_service_pb2,
     tokenizations_service_pb2_grpc,
 )
 from mistudio_datasets.api.datasets import DatasetsServicer
+from mistudio_datasets.api.exports import ExportsServicer
 from mistudio_datasets.api.models_client import ModelsClient
 from mistudio_datasets.api.tokenizations import TokenizationsServicer
 from mistudio_datasets.config import SERVICE, ServiceConfig
 from mistudio_datasets.jobs.kinds import job_kinds
 from mistudio_datasets.service.hub_source import find_on_hub
+from mistudio_datasets.service.inspection import inspect_on_hub
+from mistudio_datasets.service.scans import Scans
+from mistudio_datasets.service.tokenizer_process import TokenizerProcess
 from mistudio_datasets.service.tools import Tools
+from mistudio_datasets.service.upload_expiry import sweeping_uploads
 from mistudio_datasets.store import SCHEMA
 from mistudio_datasets.store.folders import named_folders
 from mistudio_hub.lookup import HubLookup
@@ -35,6 +42,7 @@ from mistudio_servicekit.server import Server, run, serve
 SERVICES = (
     datasets_service_pb2.DESCRIPTOR.services_by_name["DatasetsService"].full_name,
     tokenizations_service_pb2.DESCRIPTOR.services_by_name["TokenizationsService"].full_name,
+    exports_service_pb2.DESCRIPTOR.services_by_name["ExportsService"].full_name,
 )
 
 
@@ -47,14 +55,21 @@ async def serving(config: ServiceConfig) -> AsyncIterator[Server]:
     database = Database(backend.database_url, SCHEMA)
     engine = JobEngine(database, backend.nats_url, SERVICE, kinds.all(), keys, backend.store, named_folders)
     hub = HubLookup(backend.hub_endpoint, find_on_hub)
+    inspections = HubLookup(backend.hub_endpoint, inspect_on_hub)
     models = ModelsClient(config.models_target)
-    tools = Tools(database, engine, kinds, backend.store, hub, models)
+    tokenizers = TokenizerProcess(backend.log_level)
+    scans = Scans(backend.store.root)
+    lifetime = config.upload_lifetime
+    tools = Tools(database, engine, kinds, backend.store, hub, inspections, models, tokenizers, lifetime, scans)
 
     def add_services(server: grpc.aio.Server) -> None:
         datasets_service_pb2_grpc.add_DatasetsServiceServicer_to_server(DatasetsServicer(tools), server)
         tokenizations_service_pb2_grpc.add_TokenizationsServiceServicer_to_server(TokenizationsServicer(tools), server)
+        exports_service_pb2_grpc.add_ExportsServiceServicer_to_server(ExportsServicer(tools), server)
 
-    async with hub, models, process.serving(config.server, engine, SERVICES, add_services) as server:
+    serving_calls = process.serving(config.server, engine, SERVICES, add_services)
+    expiry = sweeping_uploads(database, backend.store)
+    async with hub, inspections, models, tokenizers, scans, serving_calls as server, expiry:
         yield server
 
 

@@ -12,16 +12,22 @@ from mistudio_datasets.jobs.kinds import job_kinds
 from mistudio_datasets.store import SCHEMA
 from mistudio_jobs import process
 from mistudio_jobs.secrets import SecretKeys
+from mistudio_jobs.timing import PRODUCTION, Timing
 from mistudio_servicekit.backend import WorkerProcessConfig
 from mistudio_servicekit.config import Environment
 from mistudio_servicekit.database import Database
 from mistudio_servicekit.logging import setup_logging
 from mistudio_servicekit.server import run
 
-_PRELOAD = tuple(f"mistudio_datasets.jobs.{name}" for name in ("download", "ingest", "tokenize", "cleanup"))
+_PRELOAD = tuple(
+    f"mistudio_datasets.jobs.{name}"
+    for name in ("download", "ingest", "tokenize", "export", "cleanup", "word_index", "column_statistics")
+)
 
 
-def working(config: WorkerProcessConfig) -> AbstractAsyncContextManager[asyncio.Task[None]]:
+def working(
+    config: WorkerProcessConfig, timing: Timing = PRODUCTION
+) -> AbstractAsyncContextManager[asyncio.Task[None]]:
     """A worker that runs jobs until the block is left; the task ends early only if it fails."""
     backend = config.backend
     keys = SecretKeys(*backend.keys)
@@ -33,6 +39,7 @@ def working(config: WorkerProcessConfig) -> AbstractAsyncContextManager[asyncio.
         keys,
         settings={HUB_ENDPOINT: backend.hub_endpoint},
         preload=_PRELOAD,
+        timing=timing,
     )
 
 

@@ -20,15 +20,18 @@ class ServiceConfig:
     Attributes:
         backend: what it shares with its workers.
         server: where it listens.
+        datasets_target: `host:port` of the datasets service.
     """
 
     backend: BackendConfig
     server: ServerConfig
+    datasets_target: str
 
     @staticmethod
     def read(environment: Environment) -> ServiceConfig:
-        """The variables of `BackendConfig` and `ServerConfig`."""
+        """The variables of `BackendConfig` and `ServerConfig`, and `MISTUDIO_DATASETS_TARGET`."""
         return ServiceConfig(
             backend=BackendConfig.read(environment),
             server=ServerConfig.read(environment, port=PORT, metrics_port=METRICS_PORT),
+            datasets_target=environment.text("MISTUDIO_DATASETS_TARGET", "127.0.0.1:50051"),
         )

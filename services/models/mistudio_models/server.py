@@ -13,6 +13,7 @@ from mistudio_hub.lookup import HubLookup
 from mistudio_jobs import process
 from mistudio_jobs.engine import JobEngine
 from mistudio_jobs.secrets import SecretKeys
+from mistudio_models.api.datasets_client import DatasetsClient
 from mistudio_models.api.servicer import ModelsServicer
 from mistudio_models.config import SERVICE, ServiceConfig
 from mistudio_models.jobs.kinds import job_kinds
@@ -37,12 +38,13 @@ async def serving(config: ServiceConfig) -> AsyncIterator[Server]:
     keys = SecretKeys(*backend.keys)
     engine = JobEngine(database, backend.nats_url, SERVICE, kinds.all(), keys, backend.store, named_folders)
     hub = HubLookup(backend.hub_endpoint, find_on_hub)
-    tools = Tools(database, engine, kinds, backend.store, hub)
+    tokenizations = DatasetsClient(config.datasets_target)
+    tools = Tools(database, engine, kinds, backend.store, hub, tokenizations)
 
     def add_services(server: grpc.aio.Server) -> None:
         models_service_pb2_grpc.add_ModelsServiceServicer_to_server(ModelsServicer(tools), server)
 
-    async with hub, process.serving(config.server, engine, SERVICES, add_services) as server:
+    async with hub, tokenizations, process.serving(config.server, engine, SERVICES, add_services) as server:
         yield server
 
 

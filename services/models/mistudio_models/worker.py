@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 
 from mistudio_jobs import process
 from mistudio_jobs.secrets import SecretKeys
+from mistudio_jobs.timing import PRODUCTION, Timing
 from mistudio_models.config import SERVICE, WORKER_METRICS_PORT
 from mistudio_models.jobs.download import HUB_ENDPOINT
 from mistudio_models.jobs.kinds import job_kinds
@@ -21,7 +22,9 @@ from mistudio_servicekit.server import run
 _PRELOAD = ("mistudio_models.jobs.download", "mistudio_models.jobs.cleanup")
 
 
-def working(config: WorkerProcessConfig) -> AbstractAsyncContextManager[asyncio.Task[None]]:
+def working(
+    config: WorkerProcessConfig, timing: Timing = PRODUCTION
+) -> AbstractAsyncContextManager[asyncio.Task[None]]:
     """A worker that runs jobs until the block is left; the task ends early only if it fails."""
     backend = config.backend
     return process.working(
@@ -32,6 +35,7 @@ def working(config: WorkerProcessConfig) -> AbstractAsyncContextManager[asyncio.
         SecretKeys(*backend.keys),
         settings={HUB_ENDPOINT: backend.hub_endpoint},
         preload=_PRELOAD,
+        timing=timing,
     )
 
 

@@ -19,6 +19,7 @@ from mistudio.datasets.v1 import (
     dataset_pb2,
     datasets_service_pb2,
     datasets_service_pb2_grpc,
+    exports_service_pb2_grpc,
     tokenization_pb2,
     tokenizations_service_pb2,
     tokenizations_service_pb2_grpc,
@@ -31,6 +32,7 @@ from mistudio_servicekit.database import new_id
 from mistudio_servicekit.errors import MistudioError, ModelNotFound
 from mistudio_servicekit.status import error_of_call
 from mistudio_servicekit.storage import Area, Store
+from tests.chat_models import write_chat_model
 
 TERMINAL = (job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED)
 
@@ -49,18 +51,22 @@ class ModelShelf(models_service_pb2_grpc.ModelsServiceServicer):
             raise ModelNotFound.of(request.id)
         return models_service_pb2.GetModelResponse(model=self.known[request.id])
 
-    def put(self, tokenizer: Tokenizer | None, status: str = "READY") -> str:
-        """A model in the store with this tokenizer; its id."""
+    def put(self, tokenizer: Tokenizer | None, status: str = "READY", chat_template: str | None = None) -> str:
+        """A model in the store with this tokenizer, and with a chat template if there is one; its id."""
         model_id = new_id()
         folder = self.store.epoch(Area.MODELS, model_id, 1)
         folder.mkdir(parents=True)
-        if tokenizer is not None:
+        if tokenizer is not None and chat_template is not None:
+            write_chat_model(folder, tokenizer, chat_template)
+        elif tokenizer is not None:
             tokenizer.save(str(folder / "tokenizer.json"))
         self.known[str(model_id)] = model_pb2.Model(
             id=str(model_id),
             name="tiny",
             status=model_pb2.ModelStatus.Value(f"MODEL_STATUS_{status}"),
-            facts=model_pb2.ModelFacts(has_tokenizer=tokenizer is not None),
+            facts=model_pb2.ModelFacts(
+                has_tokenizer=tokenizer is not None, has_chat_template=chat_template is not None
+            ),
             epoch=1,
         )
         return str(model_id)
@@ -72,12 +78,14 @@ class Service:
 
     datasets: datasets_service_pb2_grpc.DatasetsServiceAsyncStub
     tokenizations: tokenizations_service_pb2_grpc.TokenizationsServiceAsyncStub
+    exports: exports_service_pb2_grpc.ExportsServiceAsyncStub
     jobs: jobs_service_pb2_grpc.JobsServiceAsyncStub
     backend: BackendConfig
     database: Database
     models: ModelShelf
     stop_models: Callable[[], Awaitable[None]]
     start_worker: Callable[[], Awaitable[None]]
+    target: str
 
     async def download(self, repo_id: str, **fields: Any) -> datasets_service_pb2.DownloadDatasetResponse:
         request = datasets_service_pb2.DownloadDatasetRequest(repo_id=repo_id, **fields)
@@ -100,7 +108,7 @@ class Service:
         return (await self.datasets.GetDataset(datasets_service_pb2.GetDatasetRequest(id=dataset_id))).dataset
 
     async def tokenize(
-        self, dataset_id: str, model_id: str, request_id: str = "", **settings: str
+        self, dataset_id: str, model_id: str, request_id: str = "", **settings: Any
     ) -> tokenizations_service_pb2.CreateTokenizationResponse:
         request = tokenizations_service_pb2.CreateTokenizationRequest(
             dataset_id=dataset_id,

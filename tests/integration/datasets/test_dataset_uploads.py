@@ -17,6 +17,9 @@ from mistudio_servicekit.storage import Area
 from .service_client import Service, eventually
 
 ROWS = [{"text": f"row {number}", "n": number} for number in range(500)]
+SHARED = pytest.mark.asyncio(loop_scope="module")
+"""Of tests that use the `shared_service`."""
+
 JSONL = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
 
 
@@ -39,35 +42,38 @@ def _csv() -> bytes:
         ("rows.txt", b"a line\n" * 500, ["text"]),
     ],
 )
+@SHARED
 async def test_a_file_becomes_a_dataset_and_its_upload_goes(
-    working_service: Service, name: str, content: bytes, columns: list[str]
+    shared_service: Service, name: str, content: bytes, columns: list[str]
 ) -> None:
-    answer = await working_service.upload(name, content, size_bytes=len(content), chunk_bytes=777)
+    answer = await shared_service.upload(name, content, size_bytes=len(content), chunk_bytes=777)
     assert (answer.size_bytes, answer.dataset.status) == (len(content), dataset_pb2.DATASET_STATUS_PROCESSING)
-    await working_service.succeeded(answer.job.id)
-    dataset = await working_service.dataset(answer.dataset.id)
+    await shared_service.succeeded(answer.job.id)
+    dataset = await shared_service.dataset(answer.dataset.id)
     assert (dataset.status, dataset.rows, dataset.name) == (dataset_pb2.DATASET_STATUS_READY, 500, name)
     assert [column.name for column in dataset.columns] == columns
-    folder = working_service.folder(Area.DATASETS, dataset.id)
+    folder = shared_service.folder(Area.DATASETS, dataset.id)
     await eventually(lambda: not (folder / "0").exists())
     assert [path.is_dir() for path in folder.iterdir()] == [True]
 
 
-async def test_damaged_lines_are_counted_listed_and_kept(working_service: Service) -> None:
+@SHARED
+async def test_damaged_lines_are_counted_listed_and_kept(shared_service: Service) -> None:
     content = b'{"text": "one"}\n{broken\n{"text": "two"}\n"' + b"x" * 1000 + b'"\n'
-    answer = await working_service.upload("rows.jsonl", content)
-    await working_service.succeeded(answer.job.id)
-    dataset = await working_service.dataset(answer.dataset.id)
+    answer = await shared_service.upload("rows.jsonl", content)
+    await shared_service.succeeded(answer.job.id)
+    dataset = await shared_service.dataset(answer.dataset.id)
     assert (dataset.rows, dataset.damaged_lines) == (2, 2)
     assert [(line.line, len(line.text)) for line in dataset.damaged] == [(2, 8), (4, 200)]
-    (kept,) = working_service.folder(Area.DATASETS, dataset.id).rglob("damaged.jsonl")
+    (kept,) = shared_service.folder(Area.DATASETS, dataset.id).rglob("damaged.jsonl")
     assert [json.loads(line)["line"] for line in kept.read_text().splitlines()] == [2, 4]
 
 
-async def test_ragged_rows_of_a_csv_are_set_aside(working_service: Service) -> None:
-    answer = await working_service.upload("rows.csv", b"text,n\na,1\nb\nc,3\n")
-    await working_service.succeeded(answer.job.id)
-    dataset = await working_service.dataset(answer.dataset.id)
+@SHARED
+async def test_ragged_rows_of_a_csv_are_set_aside(shared_service: Service) -> None:
+    answer = await shared_service.upload("rows.csv", b"text,n\na,1\nb\nc,3\n")
+    await shared_service.succeeded(answer.job.id)
+    dataset = await shared_service.dataset(answer.dataset.id)
     assert (dataset.rows, dataset.damaged_lines, dataset.damaged[0].line) == (2, 1, 3)
     assert dataset.damaged[0].reason == "1 fields where the header has 2"
 
@@ -93,14 +99,15 @@ async def test_a_file_that_is_not_what_it_should_be_is_refused(
     assert (await service.datasets.ListDatasets(datasets_service_pb2.ListDatasetsRequest())).total_size == 0
 
 
-async def test_a_parquet_file_without_its_footer_ends_in_error_and_leaves_nothing(working_service: Service) -> None:
-    answer = await working_service.upload("rows.parquet", _parquet()[:-20])
-    job = await working_service.ended(answer.job.id)
-    dataset = await working_service.dataset(answer.dataset.id)
+@SHARED
+async def test_a_parquet_file_without_its_footer_ends_in_error_and_leaves_nothing(shared_service: Service) -> None:
+    answer = await shared_service.upload("rows.parquet", _parquet()[:-20])
+    job = await shared_service.ended(answer.job.id)
+    dataset = await shared_service.dataset(answer.dataset.id)
     assert (dataset.status, dataset.error) == (dataset_pb2.DATASET_STATUS_ERROR, job.error)
     assert (job.error.reason, job.error.failure_class) == ("MALFORMED_FILE", job_pb2.FAILURE_CLASS_VALIDATION)
-    await eventually(lambda: not working_service.folder(Area.DATASETS, dataset.id).exists())
-    error = await working_service.refusal(working_service.jobs.RetryJob(jobs_service_pb2.RetryJobRequest(id=job.id)))
+    await eventually(lambda: not shared_service.folder(Area.DATASETS, dataset.id).exists())
+    error = await shared_service.refusal(shared_service.jobs.RetryJob(jobs_service_pb2.RetryJobRequest(id=job.id)))
     assert (error.reason, "Upload the file again" in error.message) == ("JOB_NOT_RETRYABLE", True)
 
 

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import datasets
+import pytest
 from tokenizers import Tokenizer
 
 from mistudio.datasets.v1 import datasets_service_pb2, tokenization_pb2, tokenizations_service_pb2
@@ -17,6 +18,14 @@ from .service_client import Service
 pb = tokenizations_service_pb2
 
 
+SHARED = pytest.mark.asyncio(loop_scope="module")
+"""Of tests that use the `shared_service`."""
+
+
+async def _count(service: Service) -> int:
+    return (await service.tokenizations.ListTokenizations(pb.ListTokenizationsRequest())).total_size
+
+
 async def _tokenized(
     service: Service, dataset_id: str, model_id: str, **settings: str
 ) -> tokenization_pb2.Tokenization:
@@ -25,34 +34,36 @@ async def _tokenized(
     return await service.tokenization(answer.tokenization.id)
 
 
+@SHARED
 async def test_tokens_are_those_of_the_models_own_tokenizer_and_open_unconverted(
-    working_service: Service, hub: Hub, tokenizer: Tokenizer, texts: list[str]
+    shared_service: Service, tokenizer: Tokenizer, texts: list[str]
 ) -> None:
-    dataset, model = await working_service.ready(hub.english), working_service.models.put(tokenizer)
-    made = await _tokenized(working_service, dataset.id, model)
+    dataset, model = await shared_service.ready(Hub.english), shared_service.models.put(tokenizer)
+    made = await _tokenized(shared_service, dataset.id, model)
     assert (made.status, made.settings.split, made.settings.text_column) == (
         tokenization_pb2.TOKENIZATION_STATUS_READY,
         "train",
         "text",
     )
     expected = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts[:1000]]
-    opened = datasets.load_from_disk(str(working_service.backend.store.root / made.store_path))
+    opened = datasets.load_from_disk(str(shared_service.backend.store.root / made.store_path))
     assert opened["input_ids"][:] == expected
     assert (made.documents, made.tokens) == (1000, sum(map(len, expected)))
 
     request = pb.GetTokenizationStatisticsRequest(id=made.id)
-    statistics = (await working_service.tokenizations.GetTokenizationStatistics(request)).statistics
+    statistics = (await shared_service.tokenizations.GetTokenizationStatistics(request)).statistics
     assert (statistics.documents, statistics.tokens) == (made.documents, made.tokens)
     assert statistics.max_tokens == max(map(len, expected))
     assert sum(bin.documents for bin in statistics.histogram) == 1000
     assert statistics.vocabulary_size == tokenizer.get_vocab_size()
 
 
-async def test_its_job_counts_rows_of_a_known_total(working_service: Service, hub: Hub, tokenizer: Tokenizer) -> None:
-    dataset, model = await working_service.ready(hub.english), working_service.models.put(tokenizer)
-    answer = await working_service.tokenize(dataset.id, model, split="test")
+@SHARED
+async def test_its_job_counts_rows_of_a_known_total(shared_service: Service, tokenizer: Tokenizer) -> None:
+    dataset, model = await shared_service.ready(Hub.english), shared_service.models.put(tokenizer)
+    answer = await shared_service.tokenize(dataset.id, model, split="test")
     assert answer.tokenization.status == tokenization_pb2.TOKENIZATION_STATUS_QUEUED
-    job = await working_service.succeeded(answer.job.id)
+    job = await shared_service.succeeded(answer.job.id)
     assert (job.kind, job.resource_type) == ("datasets.tokenize", "tokenization")
     assert (job.progress.done, job.progress.total, job.progress.unit) == (200, 200, "rows")
     assert job.progress.metrics["bytes"] == job.progress.metrics["bytes_total"] > 0
@@ -79,38 +90,39 @@ async def test_sequences_show_pieces_from_any_document_even_when_the_model_is_go
     assert (rest.next_page_token, rest.total_size) == ("", 1000)
 
 
+@SHARED
 async def test_the_same_is_joined_and_other_settings_are_their_own(
-    working_service: Service, hub: Hub, tokenizer: Tokenizer
+    shared_service: Service, tokenizer: Tokenizer
 ) -> None:
-    dataset, model = await working_service.ready(hub.english), working_service.models.put(tokenizer)
-    answers = await asyncio.gather(*(working_service.tokenize(dataset.id, model) for _ in range(50)))
+    dataset, model = await shared_service.ready(Hub.english), shared_service.models.put(tokenizer)
+    answers = await asyncio.gather(*(shared_service.tokenize(dataset.id, model) for _ in range(50)))
     assert len({answer.job.id for answer in answers}) == 1
     assert sum(not answer.joined for answer in answers) == 1
-    await working_service.succeeded(answers[0].job.id)
-    again = await working_service.tokenize(dataset.id, model, split="train", text_column="text")
+    await shared_service.succeeded(answers[0].job.id)
+    again = await shared_service.tokenize(dataset.id, model, split="train", text_column="text")
     assert (again.joined, again.tokenization.id) == (True, answers[0].tokenization.id)
-    other = await working_service.tokenize(dataset.id, model, split="test")
+    other = await shared_service.tokenize(dataset.id, model, split="test")
     assert not other.joined
 
 
+@SHARED
 async def test_a_request_id_gives_one_answer_and_takes_no_other_content(
-    working_service: Service, hub: Hub, tokenizer: Tokenizer
+    shared_service: Service, tokenizer: Tokenizer
 ) -> None:
-    dataset, model = await working_service.ready(hub.english), working_service.models.put(tokenizer)
-    first = await working_service.tokenize(dataset.id, model, request_id="mine")
-    again = await working_service.tokenize(dataset.id, model, request_id="mine")
+    dataset, model = await shared_service.ready(Hub.english), shared_service.models.put(tokenizer)
+    first = await shared_service.tokenize(dataset.id, model, request_id="mine")
+    again = await shared_service.tokenize(dataset.id, model, request_id="mine")
     assert again.job.id == first.job.id
-    error = await working_service.refusal(working_service.tokenize(dataset.id, model, request_id="mine", split="test"))
+    error = await shared_service.refusal(shared_service.tokenize(dataset.id, model, request_id="mine", split="test"))
     assert (error.code, error.reason) == ("ALREADY_EXISTS", "REQUEST_ID_REUSED")
 
 
-async def test_what_cannot_be_tokenized_is_refused_at_once(
-    working_service: Service, hub: Hub, tokenizer: Tokenizer
-) -> None:
-    service = working_service
-    english, numbers = await service.ready(hub.english), await service.ready(hub.numbers)
-    hollow = await service.ready(hub.hollow)
-    model = service.models.put(tokenizer)
+@SHARED
+async def test_what_cannot_be_tokenized_is_refused_at_once(shared_service: Service, tokenizer: Tokenizer) -> None:
+    service = shared_service
+    english, numbers = await service.ready(Hub.english), await service.ready(Hub.numbers)
+    hollow = await service.ready(Hub.hollow)
+    model, before = service.models.put(tokenizer), await _count(service)
     for call, code, reason in (
         (service.tokenize("abc", model), "INVALID_ARGUMENT", "MALFORMED_ID"),
         (service.tokenize(english.id, ""), "INVALID_ARGUMENT", "MISSING_FIELD"),
@@ -130,8 +142,7 @@ async def test_what_cannot_be_tokenized_is_refused_at_once(
     ):
         error = await service.refusal(call)
         assert (error.code, error.reason) == (code, reason)
-    found = await service.tokenizations.ListTokenizations(pb.ListTokenizationsRequest())
-    assert found.total_size == 0
+    assert await _count(service) == before
 
 
 async def test_a_dataset_that_is_not_ready_and_models_that_are_away_are_told(
@@ -149,22 +160,23 @@ async def test_a_dataset_that_is_not_ready_and_models_that_are_away_are_told(
     assert "models service" in error.message
 
 
+@SHARED
 async def test_a_broken_tokenizer_ends_in_error_with_the_same_text_and_leaves_nothing(
-    working_service: Service, hub: Hub, tokenizer: Tokenizer
+    shared_service: Service, tokenizer: Tokenizer
 ) -> None:
-    dataset, model = await working_service.ready(hub.english), working_service.models.put(tokenizer)
-    (file,) = working_service.folder(Area.MODELS, model).rglob("tokenizer.json")
+    dataset, model = await shared_service.ready(Hub.english), shared_service.models.put(tokenizer)
+    (file,) = shared_service.folder(Area.MODELS, model).rglob("tokenizer.json")
     file.write_text("{}")
-    answer = await working_service.tokenize(dataset.id, model)
-    job = await working_service.ended(answer.job.id)
-    made = await working_service.tokenization(answer.tokenization.id)
+    answer = await shared_service.tokenize(dataset.id, model)
+    job = await shared_service.ended(answer.job.id)
+    made = await shared_service.tokenization(answer.tokenization.id)
     assert (made.status, made.error) == (tokenization_pb2.TOKENIZATION_STATUS_ERROR, job.error)
     assert job.error.reason == "TOKENIZER_INVALID"
-    assert not working_service.folder(Area.TOKENIZATIONS, made.id).exists()
+    assert not shared_service.folder(Area.TOKENIZATIONS, made.id).exists()
     tokenizer.save(str(file))
-    await working_service.jobs.RetryJob(jobs_service_pb2.RetryJobRequest(id=job.id))
-    await working_service.succeeded(job.id)
-    mended = await working_service.tokenization(made.id)
+    await shared_service.jobs.RetryJob(jobs_service_pb2.RetryJobRequest(id=job.id))
+    await shared_service.succeeded(job.id)
+    mended = await shared_service.tokenization(made.id)
     assert (mended.status, mended.HasField("error")) == (tokenization_pb2.TOKENIZATION_STATUS_READY, False)
 
 
@@ -213,19 +225,20 @@ async def test_what_is_not_complete_has_no_statistics_or_sequences(
     await working_service.tokenizations.CancelTokenization(stop)
 
 
-async def test_a_deleted_tokenization_goes_alone(working_service: Service, hub: Hub, tokenizer: Tokenizer) -> None:
-    dataset, model = await working_service.ready(hub.english), working_service.models.put(tokenizer)
-    sibling = await _tokenized(working_service, dataset.id, model, split="test")
-    made = await _tokenized(working_service, dataset.id, model)
+@SHARED
+async def test_a_deleted_tokenization_goes_alone(shared_service: Service, tokenizer: Tokenizer) -> None:
+    dataset, model = await shared_service.ready(Hub.english), shared_service.models.put(tokenizer)
+    sibling = await _tokenized(shared_service, dataset.id, model, split="test")
+    made = await _tokenized(shared_service, dataset.id, model)
     stale = pb.DeleteTokenizationRequest(id=made.id, etag="v0")
-    assert (await working_service.refusal(working_service.tokenizations.DeleteTokenization(stale))).code == "ABORTED"
+    assert (await shared_service.refusal(shared_service.tokenizations.DeleteTokenization(stale))).code == "ABORTED"
     request = pb.DeleteTokenizationRequest(id=made.id, etag=made.etag)
-    job = (await working_service.tokenizations.DeleteTokenization(request)).job
-    assert (await working_service.refusal(working_service.tokenization(made.id))).reason == "TOKENIZATION_NOT_FOUND"
-    await working_service.succeeded(job.id)
-    assert not working_service.folder(Area.TOKENIZATIONS, made.id).exists()
-    assert await working_service.tokenization(sibling.id) == sibling
-    assert (working_service.backend.store.root / sibling.store_path / "state.json").exists()
+    job = (await shared_service.tokenizations.DeleteTokenization(request)).job
+    assert (await shared_service.refusal(shared_service.tokenization(made.id))).reason == "TOKENIZATION_NOT_FOUND"
+    await shared_service.succeeded(job.id)
+    assert not shared_service.folder(Area.TOKENIZATIONS, made.id).exists()
+    assert await shared_service.tokenization(sibling.id) == sibling
+    assert (shared_service.backend.store.root / sibling.store_path / "state.json").exists()
 
 
 async def test_a_tokenization_that_waits_for_its_turn_is_deleted_with_its_etag(

@@ -7,9 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mistudio_datasets.data.reading import SOURCE_FOLDER, read_source
-from mistudio_datasets.data.samples import read_rows
-from mistudio_datasets.data.source_plan import plan_folder
+from mistudio_datasets.data.browsing.query_engine import QueryEngine
+from mistudio_datasets.data.browsing.samples import read_rows
+from mistudio_datasets.data.incoming.reading import SOURCE_FOLDER, read_source
+from mistudio_datasets.data.incoming.source_plan import plan_folder
 from mistudio_datasets.domain.datasets import ColumnKind, DataFormat, Layout
 from mistudio_datasets.domain.progress import UNWATCHED
 from mistudio_servicekit.errors import DatasetEmpty, MalformedFile
@@ -34,7 +35,7 @@ def loaded(folder: Path, split: str, cache: Path) -> list[dict[str, object]]:
 
 
 def rows_of(folder: Path, layout: Layout, split: str) -> list[dict[str, object]]:
-    return [row.values for row in read_rows(folder, layout, split, 0, 1000, 1 << 20).rows]
+    return [row.values for row in read_rows(QueryEngine(folder), folder, layout, split, 0, 1000, 1 << 20).rows]
 
 
 def test_parquet_is_read_where_it_lies(tmp_path: Path) -> None:

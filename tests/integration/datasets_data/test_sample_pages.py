@@ -4,10 +4,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from mistudio_datasets.data.csv_rows import CsvOptions
-from mistudio_datasets.data.reading import read_source
-from mistudio_datasets.data.samples import CutCell, SamplePage, read_rows
-from mistudio_datasets.data.source_plan import SourcePlan
+from mistudio_datasets.data.browsing.query_engine import QueryEngine
+from mistudio_datasets.data.browsing.samples import CutCell, SamplePage, read_rows
+from mistudio_datasets.data.incoming.csv_rows import CsvOptions
+from mistudio_datasets.data.incoming.reading import read_source
+from mistudio_datasets.data.incoming.source_plan import SourcePlan
 from mistudio_datasets.domain.datasets import DataFormat, Layout
 from mistudio_datasets.domain.progress import UNWATCHED
 from mistudio_servicekit.errors import MalformedFile, SplitNotFound
@@ -39,28 +40,30 @@ def thousand(tmp_path: Path) -> Layout:
 
 @pytest.mark.parametrize("offset", [0, 99, 100, 101, 440, 449, 450, 451, 700, 990, 999])
 def test_any_row_can_be_paged_to(tmp_path: Path, thousand: Layout, offset: int) -> None:
-    page = read_rows(tmp_path, thousand, "train", offset, 20, BUDGET)
+    page = read_rows(QueryEngine(tmp_path), tmp_path, thousand, "train", offset, 20, BUDGET)
     assert numbers(page) == list(range(offset, min(offset + 20, 1000)))
     assert page.total_rows == 1000
 
 
 def test_a_page_may_span_row_groups_and_files(tmp_path: Path, thousand: Layout) -> None:
-    assert numbers(read_rows(tmp_path, thousand, "", 50, 900, BUDGET)) == list(range(50, 950))
+    assert numbers(read_rows(QueryEngine(tmp_path), tmp_path, thousand, "", 50, 900, BUDGET)) == list(range(50, 950))
 
 
 def test_a_page_beyond_the_end_is_empty(tmp_path: Path, thousand: Layout) -> None:
-    assert read_rows(tmp_path, thousand, "train", 1000, 20, BUDGET) == SamplePage((), 1000)
+    assert read_rows(QueryEngine(tmp_path), tmp_path, thousand, "train", 1000, 20, BUDGET) == SamplePage((), 1000)
 
 
 def test_one_giant_row_group_can_be_paged_as_well(tmp_path: Path) -> None:
     layout = dataset(tmp_path, [pa.table({"n": list(range(10_000))})], row_group_size=10_000)
-    assert numbers(read_rows(tmp_path, layout, "train", 9_990, 20, BUDGET)) == list(range(9_990, 10_000))
+    assert numbers(read_rows(QueryEngine(tmp_path), tmp_path, layout, "train", 9_990, 20, BUDGET)) == list(
+        range(9_990, 10_000)
+    )
 
 
 def test_a_page_stays_within_its_byte_budget_and_never_stops(tmp_path: Path) -> None:
     layout = dataset(tmp_path, [pa.table({"text": ["x" * 1000] * 50})])
     offset, seen = 0, 0
-    while page := read_rows(tmp_path, layout, "train", offset, 50, 10_000).rows:
+    while page := read_rows(QueryEngine(tmp_path), tmp_path, layout, "train", offset, 50, 10_000).rows:
         assert sum(len(row.values["text"]) for row in page) <= 10_000
         seen += len(page)
         offset = page[-1].row + 1
@@ -69,7 +72,7 @@ def test_a_page_stays_within_its_byte_budget_and_never_stops(tmp_path: Path) -> 
 
 def test_a_row_bigger_than_the_budget_is_shown_cut(tmp_path: Path) -> None:
     layout = dataset(tmp_path, [pa.table({"text": ["x" * 3_000_000], "n": [0]})])
-    row = read_rows(tmp_path, layout, "train", 0, 1, 4096).rows[0]
+    row = read_rows(QueryEngine(tmp_path), tmp_path, layout, "train", 0, 1, 4096).rows[0]
     assert row.cut_cells == (CutCell("text", 3_000_000),)
     assert row.values == {"text": "x" * 2048, "n": 0}
 
@@ -83,7 +86,7 @@ def test_nested_and_binary_cells_are_described_not_fatal(tmp_path: Path) -> None
         "none": [None],
     }
     layout = dataset(tmp_path, [pa.table(values)])
-    assert read_rows(tmp_path, layout, "train", 0, 1, BUDGET).rows[0].values == {
+    assert read_rows(QueryEngine(tmp_path), tmp_path, layout, "train", 0, 1, BUDGET).rows[0].values == {
         "list": [1, None],
         "record": {"a": {"b": "x"}},
         "bytes": {"kind": "image", "format": "jpeg", "size_bytes": 4},
@@ -94,14 +97,14 @@ def test_nested_and_binary_cells_are_described_not_fatal(tmp_path: Path) -> None
 
 def test_thousands_of_columns_are_paged(tmp_path: Path) -> None:
     layout = dataset(tmp_path, [pa.table({f"c{n}": ["value"] for n in range(3000)})])
-    row = read_rows(tmp_path, layout, "train", 0, 1, BUDGET).rows[0]
+    row = read_rows(QueryEngine(tmp_path), tmp_path, layout, "train", 0, 1, BUDGET).rows[0]
     assert len(row.values) == 3000
     assert not row.cut_cells
 
 
 def test_an_unknown_split_is_refused(tmp_path: Path, thousand: Layout) -> None:
     with pytest.raises(SplitNotFound, match="'test'"):
-        read_rows(tmp_path, thousand, "test", 0, 1, BUDGET)
+        read_rows(QueryEngine(tmp_path), tmp_path, thousand, "test", 0, 1, BUDGET)
 
 
 def test_broken_pages_are_a_malformed_file(tmp_path: Path) -> None:
@@ -111,4 +114,4 @@ def test_broken_pages_are_a_malformed_file(tmp_path: Path) -> None:
     content[4:60] = bytes(56)
     file.write_bytes(content)
     with pytest.raises(MalformedFile, match=r"train-0\.parquet is broken"):
-        read_rows(tmp_path, layout, "train", 0, 1, BUDGET)
+        read_rows(QueryEngine(tmp_path), tmp_path, layout, "train", 0, 1, BUDGET)

@@ -1,8 +1,10 @@
+import time
 from pathlib import Path
 
+import datasets
 import pytest
 
-from mistudio_datasets.data.source_plan import plan_folder, plan_source
+from mistudio_datasets.data.incoming.source_plan import plan_folder, plan_source
 from mistudio_datasets.domain.datasets import DataFormat
 from mistudio_servicekit.errors import (
     ConfigNotFound,
@@ -94,3 +96,54 @@ def test_what_cannot_be_planned_is_refused(
     with pytest.raises(error, match=text) as caught:
         plan_source(names, cards, config, splits)
     assert "/tmp" not in caught.value.message
+
+
+LAYOUTS = [
+    ["train.csv", "test.csv", "README.txt"],
+    ["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet", "data/odd_name-00000-of-00001.parquet"],
+    ["train/a.jsonl", "train/b.jsonl", "validation/a.jsonl", "notes/x.md", ".hidden/a.jsonl", "__pycache__/a.jsonl"],
+    ["my_train_0.txt", "my_eval-1.txt", "sub/dir/dev.txt"],
+    ["x.tsv", "y.tsv"],
+    ["b.json", "a.json", "z/c.json", "dataset_info.json"],
+    ["a.parquet", "b.csv", "c.parquet"],
+]
+
+
+@pytest.mark.parametrize("names", LAYOUTS)
+def test_a_list_of_files_is_resolved_as_the_library_resolves_the_folder(tmp_path: Path, names: list[str]) -> None:
+    folder = tmp_path / "repository"
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+    builder = datasets.load_dataset_builder(str(folder), cache_dir=str(tmp_path / "cache"))
+    expected = {
+        str(split): [Path(name).relative_to(folder.resolve()).as_posix() for name in found]
+        for split, found in builder.config.data_files.items()
+    }
+    plan = plan_source(names, {})
+    assert {split: list(found) for split, found in plan.splits.items()} == expected
+
+
+def test_a_configuration_in_a_folder_of_its_own_takes_the_files_there() -> None:
+    card = (
+        b"---\nconfigs:\n- config_name: en\n  data_dir: en\n- config_name: de\n  data_dir: de\n  default: true\n---\n"
+    )
+    names = ["README.md", "en/train.csv", "en/test.csv", "de/x.csv"]
+    assert plan_source(names, {"README.md": card}).splits == {"train": ("de/x.csv",)}
+    assert plan_source(names, {"README.md": card}, "en").splits == {
+        "train": ("en/train.csv",),
+        "test": ("en/test.csv",),
+    }
+
+
+def test_a_configuration_without_files_is_empty() -> None:
+    card = b"---\nconfigs:\n- config_name: a\n  data_files: '*.csv'\n- config_name: b\n  data_files: b/*.csv\n---\n"
+    with pytest.raises(DatasetEmpty, match="'b' has no data files"):
+        plan_source(["README.md", "a.csv"], {"README.md": card}, "b")
+
+
+def test_a_repository_of_thirty_thousand_files_is_planned_in_seconds() -> None:
+    names = [f"part-{number // 1000}/{number}.jsonl" for number in range(30_000)]
+    began = time.perf_counter()
+    assert len(plan_source(names, {}).files) == 30_000
+    assert time.perf_counter() - began < 15

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from mistudio_datasets.data.text_column import find_text_column
+from mistudio_datasets.data.texts.text_column import find_text_column
 from mistudio_servicekit.errors import TextColumnMissing
 
 

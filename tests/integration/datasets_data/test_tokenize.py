@@ -12,15 +12,16 @@ import pyarrow as pa
 import pytest
 from transformers import AutoTokenizer
 
-from mistudio_datasets.data.csv_rows import CsvOptions
-from mistudio_datasets.data.engines import HARD_TEXTS, GigatokenEngine, OwnEngine, choose_engine
-from mistudio_datasets.data.reading import read_source
-from mistudio_datasets.data.sequences import read_documents
-from mistudio_datasets.data.shards import IDS_COLUMN, ShardWriter
-from mistudio_datasets.data.source_plan import SourcePlan
-from mistudio_datasets.data.statistics import recompute
-from mistudio_datasets.data.tokenizers import ModelTokenizer, load_tokenizer
-from mistudio_datasets.data.tokenizing import TokenizeInput, TokenizeResult, tokenize
+from mistudio_datasets.data.incoming.csv_rows import CsvOptions
+from mistudio_datasets.data.incoming.reading import read_source
+from mistudio_datasets.data.incoming.source_plan import SourcePlan
+from mistudio_datasets.data.tokens.engine_choice import HARD_TEXTS, GuardedEngine, choose_engine
+from mistudio_datasets.data.tokens.engines import EnginesDiffer, GigatokenEngine, OwnEngine
+from mistudio_datasets.data.tokens.sequences import read_documents
+from mistudio_datasets.data.tokens.shards import IDS_COLUMN, ShardWriter
+from mistudio_datasets.data.tokens.statistics import recompute
+from mistudio_datasets.data.tokens.tokenizers import ModelTokenizer, load_tokenizer
+from mistudio_datasets.data.tokens.tokenizing import TokenizeInput, TokenizeResult, tokenize
 from mistudio_datasets.domain.datasets import DataFormat, Layout
 from mistudio_datasets.domain.progress import UNWATCHED, Monitor
 from mistudio_datasets.domain.tokenizations import TokenizationSettings
@@ -219,9 +220,29 @@ def test_gigatoken_is_left_when_its_ids_differ_on_the_data(
         encoded.ids[-1] += 1
         return encoded
 
-    assert choose_engine(tokenizer, ["data"]).name == "gigatoken"
+    engine = choose_engine(tokenizer)
+    assert engine.name == "gigatoken"
+    engine.prove(lambda: ["data"])
     monkeypatch.setattr(GigatokenEngine, "encode", wrong)
-    assert choose_engine(tokenizer, ["data"]).name == "tokenizers"
+    with pytest.raises(EnginesDiffer):
+        engine.prove(lambda: ["data"])
+    assert engine.own.name == "tokenizers"
+
+
+def test_an_engine_that_does_not_prove_itself_leaves_nothing_and_no_progress(
+    tmp_path: Path, model_folders: dict[str, Path], english: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def differ(*_: object) -> None:
+        raise EnginesDiffer("other ids on the sample")
+
+    seen: list[int] = []
+    monkeypatch.setattr(GuardedEngine, "prove", differ)
+    layout, tokenizer = dataset(tmp_path, english), load_tokenizer(model_folders["byte-level"])
+    monitor = Monitor(lambda done, *_: seen.append(done), lambda: None)
+    result = run(tmp_path, layout, tokenizer, tmp_path / "out", monitor)
+    assert result.engine == "tokenizers"
+    assert seen == sorted(seen)
+    assert len(datasets.load_from_disk(str(tmp_path / "out"))) == len(english)
 
 
 def test_both_engines_take_slices_and_empty_batches(model_folders: dict[str, Path]) -> None:
@@ -231,6 +252,19 @@ def test_both_engines_take_slices_and_empty_batches(model_folders: dict[str, Pat
         own, fast = OwnEngine(tokenizer).encode(part), GigatokenEngine(tokenizer).encode(part)
         assert own.ids.tolist() == fast.ids.tolist()
         assert own.lengths.tolist() == fast.lengths.tolist()
+
+
+def test_a_fast_engine_that_is_made_anew_on_the_way_gives_the_same_ids(
+    model_folders: dict[str, Path], english: list[str]
+) -> None:
+    tokenizer = load_tokenizer(model_folders["byte-level"])
+    engine, own = GigatokenEngine(tokenizer, renew_bytes=20_000), OwnEngine(tokenizer)
+    made = [engine._tokenizer]
+    for start in range(0, 300, 50):
+        texts = pa.array(english[start : start + 50], pa.string())
+        assert engine.encode(texts).ids.tolist() == own.encode(texts).ids.tolist()
+        made.append(engine._tokenizer)
+    assert len(set(map(id, made))) > 1
 
 
 def test_shards_are_bounded_and_joined_by_the_library(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import sentencepiece
 from transformers import AutoTokenizer
 
-from mistudio_datasets.data.tokenizers import load_tokenizer
+from mistudio_datasets.data.tokens.tokenizers import load_tokenizer
 from mistudio_servicekit.errors import TokenizerInvalid, TokenizerMissing
 
 

@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from mistudio_datasets.data.records import DAMAGED_FILE
-from mistudio_datasets.data.samples import read_rows
+from mistudio_datasets.data.browsing.query_engine import QueryEngine
+from mistudio_datasets.data.browsing.samples import read_rows
+from mistudio_datasets.data.incoming.records import DAMAGED_FILE
 from mistudio_datasets.domain.datasets import DataFormat, Layout
 from mistudio_datasets.domain.progress import Monitor
 from mistudio_servicekit.errors import (
@@ -25,7 +26,7 @@ from mistudio_servicekit.errors import (
 
 
 def rows_of(folder: Path, layout: Layout) -> list[dict[str, Any]]:
-    return [row.values for row in read_rows(folder, layout, "train", 0, 1000, 1 << 22).rows]
+    return [row.values for row in read_rows(QueryEngine(folder), folder, layout, "train", 0, 1000, 1 << 22).rows]
 
 
 def types_of(layout: Layout) -> dict[str, str]:
@@ -62,7 +63,7 @@ def test_types_are_found_by_looking_at_all_rows(upload: Any) -> None:
     folder, layout = upload("rows.jsonl", "\n".join(map(json.dumps, lines)).encode())
     assert types_of(layout) == {"a": "double", "b": "string", "c": "list<item: int64>", "d": "bool"}
     assert layout.rows == 5001
-    page = read_rows(folder, layout, "train", 5000, 1, 1 << 20)
+    page = read_rows(QueryEngine(folder), folder, layout, "train", 5000, 1, 1 << 20)
     assert page.rows[0].values == {"a": 0.5, "b": "x", "c": None, "d": True}
 
 

@@ -23,6 +23,7 @@ from mistudio.models.v2 import model_pb2
 from mistudio.models.v2 import models_service_pb2 as pb
 from mistudio.models.v2 import models_service_pb2_grpc as pb_grpc
 from mistudio_jobs.migrations import MIGRATIONS as JOBS_MIGRATIONS
+from mistudio_jobs.testing import PROMPT
 from mistudio_local.hub_mirror import HubMirror
 from mistudio_local.hub_mirror.background import mirror_in_background
 from mistudio_local.postgres import PostgresServer
@@ -37,6 +38,8 @@ from mistudio_servicekit.database import migrate
 from mistudio_servicekit.errors import MistudioError
 from mistudio_servicekit.status import error_of_call
 from mistudio_servicekit.storage import Area, Store
+
+from .tokenization_shelf import TokenizationShelf, datasets_service
 
 _CONFIG = {
     "architectures": ["GPT2LMHeadModel"],
@@ -157,6 +160,8 @@ class Service:
     backend: BackendConfig
     database: Database
     start_worker: Callable[[], Awaitable[None]]
+    tokenizations: TokenizationShelf
+    stop_datasets: Callable[[], Awaitable[None]]
 
     async def download(self, repo_id: str, **fields: str) -> pb.DownloadModelResponse:
         return await self.stub.DownloadModel(pb.DownloadModelRequest(repo_id=repo_id, **fields))
@@ -197,13 +202,16 @@ class Service:
 @pytest.fixture
 async def service(backend: BackendConfig, tables: Database) -> AsyncIterator[Service]:
     """The service and a client; no worker runs until it is started."""
-    config = ServiceConfig(backend, ServerConfig("127.0.0.1:0", "127.0.0.1:0", drain_seconds=1))
     async with AsyncExitStack() as stack:
+        shelf, datasets_server = await stack.enter_async_context(datasets_service())
+        listen = ServerConfig("127.0.0.1:0", "127.0.0.1:0", drain_seconds=1)
+        config = ServiceConfig(backend, listen, f"127.0.0.1:{datasets_server.port}")
         server = await stack.enter_async_context(serving(config))
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{server.port}"))
 
         async def start_worker() -> None:
-            await stack.enter_async_context(working(WorkerProcessConfig(backend, "tester", "cpu", "127.0.0.1:0")))
+            config = WorkerProcessConfig(backend, "tester", "cpu", "127.0.0.1:0")
+            await stack.enter_async_context(working(config, PROMPT))
 
         stubs = pb_grpc.ModelsServiceStub(channel), jobs_service_pb2_grpc.JobsServiceStub(channel)
-        yield Service(*stubs, backend, tables, start_worker)
+        yield Service(*stubs, backend, tables, start_worker, shelf, datasets_server.stop)

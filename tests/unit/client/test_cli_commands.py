@@ -59,6 +59,11 @@ class Product(datasets_service_pb2_grpc.DatasetsServiceServicer):
         token = str(end) if end < len(self.datasets) else ""
         return datasets_service_pb2.ListDatasetsResponse(datasets=page, next_page_token=token)
 
+    async def ReadDamagedLines(self, request: Any, context: Any) -> Any:
+        self.requests.append(request)
+        for chunk in (b'{"line": 2}\n{"li', b'ne": 7}\n'):
+            yield datasets_service_pb2.ReadDamagedLinesResponse(chunk=chunk)
+
     async def UploadDataset(self, parts: Any, context: Any) -> Any:
         self.requests.extend([part async for part in parts])
         return datasets_service_pb2.UploadDatasetResponse(dataset=self.datasets[0], job=a_job())
@@ -264,6 +269,15 @@ async def test_an_upload_is_shown_and_followed(shell: Shell, tmp_path: Path) -> 
     assert ended.status == 0, ended.err
     assert "rows.csv  uploading  11 B of 11 B" in ended.out
     assert shell.product.requests[0].header.format == dataset_pb2.UPLOAD_FORMAT_CSV
+
+
+async def test_damaged_lines_are_written_as_they_are(shell: Shell, tmp_path: Path) -> None:
+    ended = await shell.run("datasets", "damaged", DATASET_ID)
+    assert (ended.status, ended.out) == (0, '{"line": 2}\n{"line": 7}\n')
+    assert shell.product.requests[-1].dataset_id == DATASET_ID
+    ended = await shell.run("datasets", "damaged", DATASET_ID, "-o", str(tmp_path / "damaged.jsonl"))
+    assert (ended.status, ended.out) == (0, "")
+    assert (tmp_path / "damaged.jsonl").read_text() == '{"line": 2}\n{"line": 7}\n'
 
 
 async def test_no_gateway_ends_with_1_and_how_to_start_one(shell: Shell) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from mistudio.datasets.v1 import dataset_pb2, datasets_service_pb2, datasets_service_pb2_grpc
+from mistudio.datasets.v1 import dataset_pb2, datasets_service_pb2, datasets_service_pb2_grpc, sample_pb2
 from mistudio.jobs.v1 import job_pb2, jobs_service_pb2, jobs_service_pb2_grpc
 from mistudio_client import Client, MistudioCallError, has_ended
 from mistudio_servicekit import errors
@@ -32,6 +32,14 @@ class Datasets(datasets_service_pb2_grpc.DatasetsServiceServicer):
     async def GetDataset(self, request: Any, context: Any) -> Any:
         await self._fail(context)
         return datasets_service_pb2.GetDatasetResponse(dataset=dataset_pb2.Dataset(id=request.id))
+
+    async def ListSamples(self, request: Any, context: Any) -> Any:
+        await self._fail(context)
+        return datasets_service_pb2.ListSamplesResponse()
+
+    async def GetSample(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        await self._fail(context)
+        yield datasets_service_pb2.GetSampleResponse(content=sample_pb2.SampleContent(chunk=b"a cell"))
 
     async def DeleteDataset(self, request: Any, context: Any) -> Any:
         await self._fail(context)
@@ -108,6 +116,22 @@ async def test_every_call_has_a_deadline_and_keeps_its_own(client: Client, datas
     first, second = datasets.deadlines
     assert first is not None and 20 < first <= 31
     assert second is not None and second <= 6
+
+
+async def test_a_search_has_the_time_to_read_a_whole_dataset(client: Client, datasets: Datasets) -> None:
+    await client.datasets.ListSamples(datasets_service_pb2.ListSamplesRequest())
+    assert datasets.deadlines[0] is not None and 80 < datasets.deadlines[0] <= 91
+
+
+async def test_a_cell_comes_in_pieces_or_fails_with_all_that_the_service_said(
+    client: Client, datasets: Datasets
+) -> None:
+    pieces = [piece async for piece in client.sample_content("7", 3, column="text")]
+    assert b"".join(piece.chunk for piece in pieces) == b"a cell"
+    datasets.failures = [errors.RowNotFound("There are 3 rows", next_step="Use 0 to 2")]
+    with pytest.raises(MistudioCallError) as raised:
+        await anext(client.sample_content("7", 3))
+    assert raised.value.reason == "ROW_NOT_FOUND"
 
 
 async def test_an_upload_arrives_whole_in_small_pieces(client: Client, datasets: Datasets, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mistudio_datasets.data.cells import CellCutter, describe_bytes
+from mistudio_datasets.data.browsing.cells import CellCutter, describe_bytes
 
 
 def shown(value: Any, budget: int = 1000) -> Any:

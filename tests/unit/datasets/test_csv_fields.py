@@ -1,6 +1,6 @@
 import pytest
 
-from mistudio_datasets.data.csv_rows import sniff_delimiter, typed_field
+from mistudio_datasets.data.incoming.csv_rows import sniff_delimiter, typed_field
 
 
 @pytest.mark.parametrize(
@@ -12,7 +12,9 @@ def test_plain_values_get_their_type(text: str, value: object) -> None:
     assert type(typed_field(text)) is type(value)
 
 
-@pytest.mark.parametrize("text", ["007", "+1", "1,5", "1e999", "-0", " 1", "1_000", "٣", "nan", "."])
+@pytest.mark.parametrize(
+    "text", ["007", "+1", "1,5", "1e999", "-0", " 1", "1_000", "٣", "1٣", "nan", ".", "-", "e5", "-E10", "1."]
+)
 def test_texts_that_a_number_would_not_give_back_stay_text(text: str) -> None:
     assert typed_field(text) == text
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mistudio_datasets.data.statistics import PERCENTILES, Lengths, figures, histogram_edges
+from mistudio_datasets.data.tokens.statistics import PERCENTILES, Lengths, figures, histogram_edges
 from mistudio_datasets.domain.statistics import TokenizationStatistics
 
 
@@ -51,3 +51,10 @@ def test_top_tokens_come_by_count_then_id() -> None:
 def test_statistics_survive_json() -> None:
     statistics = figures(counted([1, 2]), np.array([1, 2]), 2, ["a", "b"])
     assert TokenizationStatistics.from_json(statistics.to_json()) == statistics
+
+
+def test_every_percentile_is_told_and_statistics_kept_with_fewer_stay_readable() -> None:
+    statistics = figures(counted(list(range(101))), np.zeros(1, np.int64), 1, ["a"])
+    assert [(each.percentile, each.tokens) for each in statistics.percentiles] == [(n, n) for n in range(1, 100)]
+    older = statistics.to_json() | {"percentiles": [{"percentile": 50.0, "tokens": 50.0}]}
+    assert [each.tokens for each in TokenizationStatistics.from_json(older).percentiles] == [50.0]

@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from mistudio_datasets.data.shapes import MAX_KEYS, Shape
+from mistudio_datasets.data.incoming.shapes import MAX_KEYS, Shape
 
 
 def column(*values: Any) -> pa.Array[Any]:

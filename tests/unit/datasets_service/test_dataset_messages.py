@@ -9,12 +9,13 @@ from google.protobuf.json_format import MessageToDict
 from mistudio.datasets.v1 import dataset_pb2, tokenization_pb2
 from mistudio_datasets.api.conversion import (
     dataset_message,
-    sample_message,
     statistics_message,
     tokenization_message,
     upload_format,
 )
-from mistudio_datasets.data.samples import CutCell, SampleRow
+from mistudio_datasets.api.inspection_messages import inspection_message
+from mistudio_datasets.api.sample_messages import sample_message
+from mistudio_datasets.data.browsing.samples import CutCell, SampleRow
 from mistudio_datasets.domain.datasets import (
     Column,
     ColumnKind,
@@ -25,8 +26,10 @@ from mistudio_datasets.domain.datasets import (
     Layout,
     SplitInfo,
 )
+from mistudio_datasets.domain.inspection import DatasetInspection, InspectedConfig
 from mistudio_datasets.domain.statistics import LengthBin, LengthPercentile, TokenCount, TokenizationStatistics
 from mistudio_datasets.domain.tokenizations import Tokenization, TokenizationSettings, TokenizationStatus
+from mistudio_servicekit.channel import MAX_MESSAGE_BYTES
 from mistudio_servicekit.database import new_id
 from mistudio_servicekit.errors import MalformedFile
 
@@ -144,3 +147,14 @@ def test_samples_keep_nested_values_and_mark_what_was_cut() -> None:
 def test_upload_formats_are_found_out_unless_named() -> None:
     assert upload_format(dataset_pb2.UPLOAD_FORMAT_UNSPECIFIED) is None
     assert upload_format(dataset_pb2.UPLOAD_FORMAT_CSV) is DataFormat.CSV
+
+
+def test_a_hub_dataset_of_many_wide_configurations_is_told_in_one_message() -> None:
+    columns = tuple(Column(f"c{number}", "x" * 2000, ColumnKind.OTHER) for number in range(1000))
+    configs = tuple(InspectedConfig(f"config {number}", columns=columns) for number in range(100))
+    found = DatasetInspection("owner/name", "main", "c" * 40, False, False, "", "", configs, 0)
+    told = inspection_message(found)
+    assert told.ByteSize() < MAX_MESSAGE_BYTES
+    for config in told.configs:
+        assert 100 < len(config.columns) < 1000
+        assert {len(column.type) for column in config.columns} == {1000}

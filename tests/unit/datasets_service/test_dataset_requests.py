@@ -3,7 +3,7 @@
 import pytest
 
 from mistudio_datasets.service.downloads import DownloadRequest
-from mistudio_datasets.service.uploads import UploadRequest
+from mistudio_datasets.service.upload_request import UploadRequest
 from mistudio_servicekit.errors import InvalidArgument
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mistudio_datasets.data.layout_file import read_layout, write_layout
+from mistudio_datasets.data.incoming.layout_file import read_layout, write_layout
 from mistudio_datasets.domain.datasets import Column, ColumnKind, DamagedLine, DataFormat, Layout, SplitInfo
 
 LAYOUT = Layout(

@@ -22,6 +22,7 @@ filter_option = click.option("--filter", "filter_text", default="", help="For ex
 order_option = click.option("--order-by", default="", help="A field, with ' desc' if wished: 'created_at desc'.")
 search_option = click.option("--search", default="", help="Part of the name or repository.")
 detach_option = click.option("--detach", is_flag=True, help="Return at once; the job goes on.")
+split_option = click.option("--split", default="", help="By default the only one, or train.")
 offset_option = click.option(
     "--offset", type=click.IntRange(min=0), default=0, show_default=True, help="Number of the first one, from 0."
 )

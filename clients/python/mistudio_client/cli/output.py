@@ -59,7 +59,9 @@ class Output:
         else:
             show_facts(self.console, facts)
 
-    def table(self, listing: Message, headers: Sequence[str], rows: Iterable[Sequence[str]], numeric: str = "") -> None:
+    def table(
+        self, listing: Message, headers: Sequence[str], rows: Iterable[Sequence[str | Text]], numeric: str = ""
+    ) -> None:
         """Print many things: as JSON, or as a table."""
         if self.as_json:
             self.message(listing)

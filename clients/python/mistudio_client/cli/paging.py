@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
-from mistudio.datasets.v1 import datasets_service_pb2, tokenizations_service_pb2
+from mistudio.datasets.v1 import datasets_service_pb2, exports_service_pb2, tokenizations_service_pb2
 from mistudio.jobs.v1 import jobs_service_pb2
 from mistudio.models.v2 import models_service_pb2
 
@@ -20,6 +20,8 @@ Page = TypeVar(
     datasets_service_pb2.ListSamplesResponse,
     tokenizations_service_pb2.ListTokenizationsResponse,
     tokenizations_service_pb2.ListSequencesResponse,
+    tokenizations_service_pb2.SearchTokensResponse,
+    exports_service_pb2.ListExportsResponse,
     models_service_pb2.ListModelsResponse,
     jobs_service_pb2.ListJobsResponse,
     jobs_service_pb2.ListJobEventsResponse,
@@ -36,10 +38,16 @@ async def collect(call: Callable[[Request], Awaitable[Page]], request: Request, 
     """
     collected = await call(_paged(request, limit, ""))
     while (missing := limit - _size(collected)) > 0 and collected.next_page_token:
-        page = await call(_paged(request, missing, collected.next_page_token))
-        collected.ClearField("next_page_token")
-        collected.MergeFrom(page)
+        _append(collected, await call(_paged(request, missing, collected.next_page_token)))
     return collected
+
+
+def _append(collected: Message, page: Message) -> None:
+    """Put the things of a page behind those that were collected; what else it tells holds for all of them."""
+    _, *facts = _repeated(page)
+    for name in ("next_page_token", *facts):
+        collected.ClearField(name)
+    collected.MergeFrom(page)
 
 
 def _paged(request: Request, most: int, token: str) -> Request:
@@ -49,6 +57,10 @@ def _paged(request: Request, most: int, token: str) -> Request:
 
 
 def _size(response: Message) -> int:
-    """How many things a response holds: they are its one repeated field."""
-    things = next(field for field in response.DESCRIPTOR.fields if field.is_repeated)
-    return len(getattr(response, things.name))
+    """How many things a response holds."""
+    return len(getattr(response, _repeated(response)[0]))
+
+
+def _repeated(response: Message) -> list[str]:
+    """The repeated fields of a response, of which the first holds its things."""
+    return [field.name for field in response.DESCRIPTOR.fields if field.is_repeated]

@@ -7,11 +7,11 @@ from typing import Any
 
 from google.protobuf.json_format import ParseDict
 
-from mistudio.datasets.v1 import dataset_pb2, datasets_service_pb2, tokenization_pb2
+from mistudio.datasets.v1 import dataset_pb2, tokenization_pb2
 from mistudio.jobs.v1 import job_pb2
-from mistudio_datasets.data.samples import SampleRow
-from mistudio_datasets.data.sequences import TokenizedDocument
-from mistudio_datasets.domain.datasets import DamagedLine, DataFormat, Dataset, DatasetStatus, Layout
+from mistudio_datasets.api.layout_messages import ALONE, Detail, add_layout
+from mistudio_datasets.api.settings_messages import settings_message
+from mistudio_datasets.domain.datasets import DataFormat, Dataset, DatasetStatus
 from mistudio_datasets.domain.statistics import TokenizationStatistics
 from mistudio_datasets.domain.tokenizations import Tokenization, TokenizationStatus
 from mistudio_jobs.events import error_message, timestamp
@@ -26,8 +26,8 @@ _FORMATS = {
 }
 
 
-def dataset_message(dataset: Dataset) -> dataset_pb2.Dataset:
-    """The dataset as clients see it."""
+def dataset_message(dataset: Dataset, detail: Detail = ALONE) -> dataset_pb2.Dataset:
+    """The dataset as clients see it, with as much of its layout as `detail` says."""
     message = dataset_pb2.Dataset(
         id=str(dataset.id),
         name=dataset.name,
@@ -45,22 +45,8 @@ def dataset_message(dataset: Dataset) -> dataset_pb2.Dataset:
         etag=etag_of(dataset.version),
     )
     if dataset.layout is not None:
-        _add_layout(message, dataset.layout)
+        add_layout(message, dataset.layout, detail)
     return message
-
-
-def _add_layout(message: dataset_pb2.Dataset, layout: Layout) -> None:
-    message.splits.extend(
-        dataset_pb2.Split(name=split.name, rows=split.rows, size_bytes=split.bytes) for split in layout.splits
-    )
-    message.columns.extend(dataset_pb2.Column(name=column.name, type=column.type) for column in layout.columns)
-    message.rows = layout.rows
-    message.damaged_lines = layout.damaged_count
-    message.damaged.extend(_damaged_line(line) for line in layout.damaged)
-
-
-def _damaged_line(line: DamagedLine) -> dataset_pb2.DamagedLine:
-    return dataset_pb2.DamagedLine(line=line.line, reason=line.reason, text=line.text or line.base64 or "")
 
 
 def _dataset_status(status: DatasetStatus) -> dataset_pb2.DatasetStatus.ValueType:
@@ -76,25 +62,13 @@ def upload_format(value: dataset_pb2.UploadFormat.ValueType) -> DataFormat | Non
     return _FORMATS.get(value)
 
 
-def sample_message(sample: SampleRow) -> datasets_service_pb2.Sample:
-    """A row as clients see it."""
-    message = datasets_service_pb2.Sample(row=sample.row)
-    message.values.update(sample.values)
-    message.cut_cells.extend(
-        datasets_service_pb2.CutCell(column=cut.column, size_bytes=cut.size_bytes) for cut in sample.cut_cells
-    )
-    return message
-
-
 def tokenization_message(tokenization: Tokenization) -> tokenization_pb2.Tokenization:
     """The tokenization as clients see it."""
     return tokenization_pb2.Tokenization(
         id=str(tokenization.id),
         dataset_id=str(tokenization.dataset_id),
         model_id=str(tokenization.model_id),
-        settings=tokenization_pb2.TokenizationSettings(
-            split=tokenization.settings.split, text_column=tokenization.settings.text_column
-        ),
+        settings=settings_message(tokenization.settings),
         status=tokenization_pb2.TokenizationStatus.Value(f"TOKENIZATION_STATUS_{tokenization.status}"),
         error=_error(tokenization.error),
         documents=tokenization.documents,
@@ -121,13 +95,3 @@ def statistics_message(figures: TokenizationStatistics) -> tokenization_pb2.Toke
     message = tokenization_pb2.TokenizationStatistics()
     ParseDict(figures.to_json(), message)
     return message
-
-
-def sequence_message(document: TokenizedDocument) -> tokenization_pb2.TokenSequence:
-    """A tokenized document as clients see it."""
-    return tokenization_pb2.TokenSequence(
-        document=document.document,
-        token_ids=document.token_ids,
-        tokens=document.tokens,
-        total_tokens=document.total_tokens,
-    )

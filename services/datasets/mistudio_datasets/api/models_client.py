@@ -57,7 +57,9 @@ def _model_info(model: model_pb2.Model) -> ModelInfo:
     return ModelInfo(
         id=UUID(model.id),
         name=model.name,
+        repo_id=model.repo_id,
         status=model_pb2.ModelStatus.Name(model.status).removeprefix("MODEL_STATUS_"),
         epoch=model.epoch,
         has_tokenizer=model.facts.has_tokenizer,
+        has_chat_template=model.facts.has_chat_template,
     )

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from mistudio.datasets.v1 import tokenizations_service_pb2 as pb
 from mistudio.datasets.v1 import tokenizations_service_pb2_grpc as pb_grpc
-from mistudio_datasets.api.conversion import sequence_message, statistics_message, tokenization_message
-from mistudio_datasets.service import sequences, tokenizations
+from mistudio_datasets.api.conversion import statistics_message, tokenization_message
+from mistudio_datasets.api.preview_messages import preview_message, preview_request
+from mistudio_datasets.api.settings_messages import settings_of
+from mistudio_datasets.api.token_search_messages import token_search_message, token_search_of
+from mistudio_datasets.api.view_messages import figures_message, sequence_message, view_of
+from mistudio_datasets.service import deletion, preview, sequences, token_search, tokenizations, views
 from mistudio_datasets.service.tools import Tools
 from mistudio_jobs.events import job_message
 from mistudio_servicekit.interceptors import Context
@@ -19,6 +23,13 @@ class TokenizationsServicer(pb_grpc.TokenizationsServiceServicer):
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
 
+    async def PreviewTokenization(  # noqa: N802  # the RPC's name
+        self, request: pb.PreviewTokenizationRequest, context: Context
+    ) -> pb.PreviewTokenizationResponse:
+        """A few rows as they would be tokenized."""
+        found, settings = await preview.preview(self._tools, preview_request(request))
+        return preview_message(found, settings)
+
     async def CreateTokenization(  # noqa: N802  # the RPC's name
         self, request: pb.CreateTokenizationRequest, context: Context
     ) -> pb.CreateTokenizationResponse:
@@ -26,8 +37,7 @@ class TokenizationsServicer(pb_grpc.TokenizationsServiceServicer):
         wanted = tokenizations.TokenizationRequest(
             dataset_id=parse_id("dataset_id", request.dataset_id),
             model_id=parse_id("model_id", request.model_id),
-            split=request.settings.split,
-            text_column=request.settings.text_column,
+            settings=settings_of(request.settings),
             request_id=request.request_id,
         )
         started = await tokenizations.create(self._tools, wanted)
@@ -72,30 +82,44 @@ class TokenizationsServicer(pb_grpc.TokenizationsServiceServicer):
         self, request: pb.DeleteTokenizationRequest, context: Context
     ) -> pb.DeleteTokenizationResponse:
         """Delete a tokenization."""
-        job = await tokenizations.delete(self._tools, parse_id("id", request.id), etag=request.etag)
+        tokenization_id = parse_id("id", request.id)
+        job = await deletion.delete_tokenization(self._tools, tokenization_id, etag=request.etag, force=request.force)
         return pb.DeleteTokenizationResponse(job=job_message(job))
 
     async def GetTokenizationStatistics(  # noqa: N802  # the RPC's name
         self, request: pb.GetTokenizationStatisticsRequest, context: Context
     ) -> pb.GetTokenizationStatisticsResponse:
         """Exact figures over all documents of a tokenization."""
-        figures = await tokenizations.statistics(self._tools, parse_id("id", request.id))
-        return pb.GetTokenizationStatisticsResponse(statistics=statistics_message(figures))
+        tokenization_id = parse_id("id", request.id)
+        view = view_of(request.view) if request.HasField("view") else None
+        figures = await tokenizations.statistics(self._tools, tokenization_id)
+        seen = await views.figures(self._tools, tokenization_id, view) if view else None
+        return pb.GetTokenizationStatisticsResponse(
+            statistics=statistics_message(figures), view=figures_message(seen) if seen else None
+        )
 
     async def ListSequences(  # noqa: N802  # the RPC's name
         self, request: pb.ListSequencesRequest, context: Context
     ) -> pb.ListSequencesResponse:
-        """A page of tokenized documents."""
+        """A page of tokenized documents, or of the sequences of a view."""
         wanted = sequences.SequencesRequest(
             tokenization_id=parse_id("tokenization_id", request.tokenization_id),
             offset=request.offset,
             page_size=request.page_size,
             page_token=request.page_token,
             max_tokens=request.max_tokens,
+            view=view_of(request.view) if request.HasField("view") else None,
         )
         found = await sequences.list_sequences(self._tools, wanted)
         return pb.ListSequencesResponse(
-            sequences=map(sequence_message, found.rows),
-            next_page_token=found.next_page_token,
-            total_size=found.total_size,
+            sequences=map(sequence_message, found.page.rows),
+            next_page_token=found.page.next_page_token,
+            total_size=found.page.total_size,
+            view=figures_message(found.figures) if found.figures else None,
         )
+
+    async def SearchTokens(  # noqa: N802  # the RPC's name
+        self, request: pb.SearchTokensRequest, context: Context
+    ) -> pb.SearchTokensResponse:
+        """Places where tokens follow one another."""
+        return token_search_message(await token_search.search_tokens(self._tools, token_search_of(request)))

@@ -9,11 +9,17 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from mistudio_servicekit.errors import DatasetEmpty, SplitNotFound
+from mistudio_servicekit.errors import DatasetEmpty, DatasetNotReady, SplitNotFound
 
 DEFAULT_SPLIT = "train"
 SHOWN_CHARACTERS = 200
 """Characters of a damaged line that are shown with its dataset."""
+
+LISTED_COLUMNS = 100
+"""Columns of a dataset that are shown in lists."""
+
+SHOWN_TYPE_CHARACTERS = 1000
+"""Characters of a column's type that are shown with its dataset: that of nested columns may have any number."""
 
 
 class DatasetStatus(StrEnum):
@@ -68,6 +74,10 @@ class Column:
     name: str
     type: str
     kind: ColumnKind
+
+    def shortened(self) -> Column:
+        """The same with at most the first 1,000 characters of its type."""
+        return replace(self, type=self.type[:SHOWN_TYPE_CHARACTERS])
 
 
 @dataclass(frozen=True)
@@ -130,6 +140,7 @@ class Layout:
         columns: the same in every split.
         damaged_count: records set aside in all files; `damaged.jsonl` beside `rows/` lists every one.
         damaged: the first of them.
+        more_columns: columns behind `columns` that were not read.
     """
 
     config: str
@@ -138,6 +149,7 @@ class Layout:
     columns: tuple[Column, ...]
     damaged_count: int = 0
     damaged: tuple[DamagedLine, ...] = ()
+    more_columns: int = 0
 
     @property
     def rows(self) -> int:
@@ -149,8 +161,8 @@ class Layout:
         """Bytes of the Parquet files of all splits."""
         return sum(split.bytes for split in self.splits)
 
-    def split(self, name: str = "") -> SplitInfo:
-        """The split called `name`; with an empty name the only one, or `train`.
+    def split(self, name: str = "", *, field: str = "split") -> SplitInfo:
+        """The split called `name`; with an empty name the only one, or `train`. `field` is the request's that names it.
 
         Raises:
             SplitNotFound: no such split, or no name given and several without a `train`.
@@ -162,12 +174,16 @@ class Layout:
         for split in self.splits:
             if split.name == wanted:
                 return split
-        raise split_not_found(wanted, [split.name for split in self.splits])
+        raise split_not_found(wanted, [split.name for split in self.splits], field)
 
     def summary(self) -> Layout:
-        """This layout without the files of its splits, which may be many, and with damaged lines cut short."""
-        splits = tuple(replace(split, files=(), file_rows=()) for split in self.splits)
-        return replace(self, splits=splits, damaged=tuple(line.shortened() for line in self.damaged))
+        """This layout without the files of its splits, which may be many; types and damaged lines are cut short."""
+        return replace(
+            self,
+            splits=tuple(replace(split, files=(), file_rows=()) for split in self.splits),
+            columns=tuple(column.shortened() for column in self.columns),
+            damaged=tuple(line.shortened() for line in self.damaged),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """This layout as JSON-ready values."""
@@ -193,11 +209,12 @@ class Layout:
         )
 
 
-def split_not_found(name: str, known: Sequence[str]) -> SplitNotFound:
-    """The error for an unknown split, naming those that exist."""
+def split_not_found(name: str, known: Sequence[str], field: str) -> SplitNotFound:
+    """The error for an unknown split, naming those that exist; `field` is the request's that names it."""
     return SplitNotFound(
         f"There is no split {name!r}",
         next_step=f"Choose one of {', '.join(map(repr, known))}",
+        field=field,
         metadata={"split": name, "splits": ",".join(known)},
     )
 
@@ -249,3 +266,15 @@ class Dataset:
     update_time: datetime
     labels: Mapping[str, str] = field(default_factory=dict)
     version: int = 1
+
+
+def require_ready(dataset: Dataset) -> None:
+    """Raise `DatasetNotReady` unless the dataset's files are complete."""
+    if dataset.status is DatasetStatus.READY:
+        return
+    next_step = f"Wait for job {dataset.job_id}" if dataset.status.is_running else "Bring it in again, or retry its job"
+    raise DatasetNotReady(
+        f"Dataset {dataset.id} is {dataset.status}, not READY",
+        next_step=next_step,
+        metadata={"subject": f"dataset/{dataset.id}", "status": dataset.status.value},
+    )

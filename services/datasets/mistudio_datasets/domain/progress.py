@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+_SECONDS_PER_CHECK = 0.1
 
 
 class Report(Protocol):
@@ -18,6 +21,16 @@ class Report(Protocol):
 
 Check = Callable[[], None]
 """Raises `JobCancelled` when the work should stop; cheap enough for every batch."""
+
+
+_Result = TypeVar("_Result")
+
+
+def result_of(work: Future[_Result], check: Check) -> _Result:
+    """What work in another thread comes to; what `check` raises meanwhile comes at once."""
+    while not wait([work], timeout=_SECONDS_PER_CHECK).done:
+        check()
+    return work.result()
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class TokenizationStatistics:
         documents: documents, empty ones included.
         empty_documents: documents without a token.
         tokens: token ids in all documents.
-        percentiles: of the length, at 1, 5, 25, 50, 75, 90, 95 and 99.
+        percentiles: of the length, every one from 1 to 99; older tokenizations have fewer.
         histogram: bins that double every second edge, from 0 to beyond the longest document.
         vocabulary_size: entries of the tokenizer's vocabulary, added tokens included.
         vocabulary_used: different ids that occur.

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
 from uuid import UUID
+
+from mistudio_datasets.domain.cleaning import CleaningStep
+from mistudio_datasets.domain.conversations import ChatSettings
 
 
 class TokenizationStatus(StrEnum):
@@ -36,17 +39,32 @@ class TokenizationStatus(StrEnum):
 class TokenizationSettings:
     """What is tokenized; equal settings for one dataset and model are one tokenization.
 
+    In a request, what is empty is to be found out.
+
     Attributes:
         split: split of the dataset.
-        text_column: column that holds the text.
+        text_column: column that holds the text; empty for conversations.
+        chat: where the conversations are; None for text.
+        cleaning: what is done to every text, in this order.
     """
 
     split: str
     text_column: str
+    chat: ChatSettings | None = None
+    cleaning: tuple[CleaningStep, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """These settings as JSON-ready values.
+
+        What is not used is left out, so that settings from before it existed keep their digest.
+        """
+        chat = {} if self.chat is None else {"chat": self.chat.to_json()}
+        cleaning = {"cleaning": [step.value for step in self.cleaning]} if self.cleaning else {}
+        return {"split": self.split, "text_column": self.text_column, **chat, **cleaning}
 
     def canonical_json(self) -> str:
         """These settings as JSON with sorted keys and no spaces: equal settings give equal text."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
     def digest(self) -> str:
         """SHA-256 of the canonical JSON, hexadecimal; tells settings apart in a unique index."""
@@ -54,8 +72,13 @@ class TokenizationSettings:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """The settings that `canonical_json` described (parsed)."""
-        return cls(split=value["split"], text_column=value["text_column"])
+        """The settings that `to_json` described."""
+        return cls(
+            split=value["split"],
+            text_column=value["text_column"],
+            chat=ChatSettings.from_json(value["chat"]) if "chat" in value else None,
+            cleaning=tuple(map(CleaningStep, value.get("cleaning", ()))),
+        )
 
 
 @dataclass(frozen=True)

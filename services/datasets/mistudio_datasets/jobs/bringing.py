@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mistudio_datasets.data.layout_file import write_layout
+from mistudio_datasets.data.incoming.layout_file import write_layout
 from mistudio_datasets.domain.datasets import Layout
 from mistudio_datasets.domain.progress import Monitor
 from mistudio_jobs.handler import JobContext

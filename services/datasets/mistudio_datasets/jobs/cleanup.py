@@ -13,9 +13,10 @@ from mistudio_servicekit.storage import remove_tree
 
 def run(payload: Mapping[str, Any], context: JobContext) -> Mapping[str, Any]:
     """Remove every folder that the payload names; those that are gone are no error."""
-    removed = 0
-    for folder in folders_of(payload, context.store):
+    folders = list(folders_of(payload, context.store))
+    for removed, folder in enumerate(folders):
         context.check()
+        context.report(removed, len(folders), "folders", "removing")
         try:
             remove_tree(folder)
         except OSError as error:
@@ -23,5 +24,5 @@ def run(payload: Mapping[str, Any], context: JobContext) -> Mapping[str, Any]:
                 f"The folder {folder.name} cannot be removed yet: {error.strerror}",
                 next_step="It is tried again by itself",
             ) from error
-        removed += 1
-    return {"folders": removed}
+    context.report(len(folders), len(folders), "folders", "removing")
+    return {"folders": len(folders)}

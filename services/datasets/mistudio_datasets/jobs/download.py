@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mistudio_datasets.data.reading import SOURCE_FOLDER, bytes_to_read, read_source
+from mistudio_datasets.data.incoming.reading import SOURCE_FOLDER, bytes_to_read, read_source
 from mistudio_datasets.jobs.bringing import complete, monitor_after
 from mistudio_datasets.service.downloads import HUB_TOKEN
 from mistudio_datasets.service.hub_source import HubDataset, find_on_hub
@@ -30,7 +30,7 @@ def run(payload: Mapping[str, Any], context: JobContext) -> Mapping[str, Any]:
     with HubClient(context.settings[HUB_ENDPOINT], context.secrets.get(HUB_TOKEN)) as client:
         found = find_on_hub(client, payload["repo_id"], payload["commit"], payload["config"], payload["splits"])
         source = client.source(found.repo)
-    total_bytes = found.download_bytes + bytes_to_read(found.plan.format, found.data_bytes)
+    total_bytes = found.download_bytes + bytes_to_read(found.plan, {file.path: file.size for file in found.files})
     _fetch(source, found, total_bytes, context)
     context.check()
     monitor = monitor_after(found.download_bytes, total_bytes, context)

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from mistudio_datasets.data.layout_file import read_layout
-from mistudio_datasets.data.tokenizing import read_statistics
+from mistudio_datasets.data.incoming.layout_file import read_layout
+from mistudio_datasets.data.tokens.tokenizing import read_statistics
 from mistudio_datasets.domain.datasets import Dataset, DatasetStatus
 from mistudio_datasets.domain.tokenizations import Tokenization, TokenizationStatus
 from mistudio_datasets.service.cleanup import cleanup_payload, upload_cleanup_payload
@@ -67,7 +67,7 @@ class DatasetEffects:
         """
         dataset = await datasets.find(session, job.resource_id, lock=Lock.EXCLUSIVE)
         if dataset is None:
-            raise _not_retryable(job, "its dataset is deleted", "Bring the dataset in again")
+            raise not_retryable(job, "its dataset is deleted", "Bring the dataset in again")
         if dataset.status.ended_badly:
             await self._revive(session, job, dataset)
 
@@ -77,7 +77,7 @@ class DatasetEffects:
             await datasets.lock_identity(session, identity)
             twin = await datasets.find_alive(session, identity)
             if twin is not None:
-                raise _not_retryable(job, f"the same is dataset {twin.id} by now", "Use that one")
+                raise not_retryable(job, f"the same is dataset {twin.id} by now", "Use that one")
         await datasets.change(session, dataset.id, {"status": self._running, "error": None})
 
 
@@ -114,7 +114,7 @@ class UploadEffects(DatasetEffects):
         await queue.submit(session, NewJob(self._cleanup, job.resource_id, payload), self._keys)
 
     async def _revive(self, session: Session, job: Job, dataset: Dataset) -> None:
-        raise _not_retryable(job, "the uploaded file was removed when it ended", "Upload the file again")
+        raise not_retryable(job, "the uploaded file was removed when it ended", "Upload the file again")
 
 
 class TokenizationEffects:
@@ -156,7 +156,7 @@ class TokenizationEffects:
         """
         tokenization = await tokenizations.find(session, job.resource_id, lock=Lock.EXCLUSIVE)
         if tokenization is None:
-            raise _not_retryable(job, "its tokenization is deleted", "Create the tokenization again")
+            raise not_retryable(job, "its tokenization is deleted", "Create the tokenization again")
         if tokenization.status.ended_badly:
             await _require_no_twin(session, job, tokenization)
         await tokenizations.change(session, tokenization.id, {"status": TokenizationStatus.QUEUED, "error": None})
@@ -167,10 +167,11 @@ async def _require_no_twin(session: Session, job: Job, tokenization: Tokenizatio
     await tokenizations.lock_identity(session, *same)
     twin = await tokenizations.find_alive(session, *same)
     if twin is not None:
-        raise _not_retryable(job, f"the same is tokenization {twin.id} by now", "Use that one")
+        raise not_retryable(job, f"the same is tokenization {twin.id} by now", "Use that one")
 
 
-def _not_retryable(job: Job, problem: str, next_step: str) -> JobNotRetryable:
+def not_retryable(job: Job, problem: str, next_step: str) -> JobNotRetryable:
+    """The error for a job whose resource forbids another try."""
     return JobNotRetryable(
         f"Job {job.id} cannot be retried: {problem}",
         next_step=next_step,

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mistudio_datasets.data.reading import ingest_upload
+from mistudio_datasets.data.incoming.reading import ingest_upload
 from mistudio_datasets.domain.datasets import DataFormat
+from mistudio_datasets.domain.uploads import Segment
 from mistudio_datasets.jobs.bringing import complete, monitor_of
-from mistudio_datasets.service.uploads import upload_file
+from mistudio_datasets.service.upload_segments import uploaded_source
 from mistudio_jobs.handler import JobContext
 
 
 def run(payload: Mapping[str, Any], context: JobContext) -> Mapping[str, Any]:
-    """Read the upload that people call `file_name`, of the named `format` or the one that is found out."""
-    file = upload_file(context.store, context.resource_id)
+    """Read the upload in `segments` that people call `file_name`, of the named `format` or one that is found out."""
+    segments = [Segment(name, size) for name, size in payload["segments"]]
+    source = uploaded_source(context.store, context.resource_id, payload["file_name"], segments)
     wanted = DataFormat(payload["format"]) if payload["format"] else None
-    layout = ingest_upload(context.folder, file, payload["file_name"], wanted, monitor_of(context))
+    layout = ingest_upload(context.folder, source, wanted, monitor_of(context))
     return complete(layout, context)

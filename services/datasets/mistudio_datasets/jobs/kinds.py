@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from mistudio_datasets.config import SERVICE
 from mistudio_datasets.domain.datasets import DatasetStatus
+from mistudio_datasets.domain.derived import DerivedKind
+from mistudio_datasets.jobs.derived_effects import DerivedEffects
 from mistudio_datasets.jobs.effects import DatasetEffects, TokenizationEffects, UploadEffects
+from mistudio_datasets.jobs.export_effects import ExportEffects
 from mistudio_datasets.service.tools import Kinds
 from mistudio_jobs.effects import NoEffects
 from mistudio_jobs.handler import JobKind
@@ -46,8 +49,30 @@ def job_kinds(store: Store, keys: SecretKeys) -> Kinds:
             effects=TokenizationEffects(store),
             area=Area.TOKENIZATIONS,
         ),
+        export=JobKind(
+            name=f"{SERVICE}.export",
+            pool=POOL,
+            resource_type="export",
+            handler=f"{_HANDLERS}.export:run",
+            effects=ExportEffects(),
+            area=Area.EXPORTS,
+        ),
+        word_index=_deriving(DerivedKind.WORD_INDEX),
+        column_statistics=_deriving(DerivedKind.COLUMN_STATISTICS),
         dataset_cleanup=dataset_cleanup,
         tokenization_cleanup=_cleanup("tokenization_cleanup", "tokenization"),
+        export_cleanup=_cleanup("export_cleanup", "export"),
+    )
+
+
+def _deriving(kind: DerivedKind) -> JobKind:
+    return JobKind(
+        name=f"{SERVICE}.{kind}",
+        pool=POOL,
+        resource_type=kind.value,
+        handler=f"{_HANDLERS}.{kind}:run",
+        effects=DerivedEffects(),
+        area=Area.DERIVED,
     )
 
 

@@ -1,4 +1,4 @@
-"""Tokenizes a dataset's text with a model's own tokenizer."""
+"""Tokenizes a dataset's text or conversations with a model's own tokenizer."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from mistudio_datasets.data.layout_file import read_layout
-from mistudio_datasets.data.tokenizers import load_tokenizer
-from mistudio_datasets.data.tokenizing import TokenizeInput, tokenize
+from mistudio_datasets.data.incoming.layout_file import read_layout
+from mistudio_datasets.data.tokens.tokenizers import load_tokenizer
+from mistudio_datasets.data.tokens.tokenizing import TokenizeInput, tokenize
 from mistudio_datasets.domain.tokenizations import TokenizationSettings
 from mistudio_datasets.jobs.bringing import monitor_of
 from mistudio_jobs.handler import JobContext
@@ -19,7 +19,7 @@ from mistudio_servicekit.storage import Area
 
 
 def run(payload: Mapping[str, Any], context: JobContext) -> Mapping[str, Any]:
-    """Write the token ids of the split and column in `tokenization`, of one dataset, for one model."""
+    """Write the token ids of what the settings in `tokenization` name, of one dataset, for one model."""
     dataset = _files(context, Area.DATASETS, payload["dataset_id"], payload["dataset_epoch"], DatasetNotFound)
     model = _files(context, Area.MODELS, payload["model_id"], payload["model_epoch"], ModelNotFound)
     context.check()
@@ -29,12 +29,14 @@ def run(payload: Mapping[str, Any], context: JobContext) -> Mapping[str, Any]:
         commit=payload["dataset_commit"],
         settings=TokenizationSettings.from_json(payload["tokenization"]),
         tokenizer=load_tokenizer(model),
+        model_repo_id=payload.get("model_repo_id", ""),
         threads=len(os.sched_getaffinity(0)),
     )
     result = tokenize(what, context.folder, monitor_of(context))
     return {
         "documents": result.statistics.documents,
         "null_documents": result.null_documents,
+        "empty_because": dict(result.empty_because),
         "tokens": result.statistics.tokens,
         "engine": result.engine,
         "tokenizer_sha256": result.tokenizer_sha256,

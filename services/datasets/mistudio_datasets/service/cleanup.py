@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from mistudio_datasets.domain.uploads import UPLOAD_EPOCH
 from mistudio_servicekit.storage import Area, Store
-
-UPLOAD_EPOCH = 0
-"""The folder of a dataset that the service itself writes: an upload as it came. Attempts of jobs count from 1."""
 
 _EVERY_EPOCH = -1
 

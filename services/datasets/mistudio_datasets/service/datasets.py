@@ -1,27 +1,37 @@
-"""Datasets as they are: look at them, rename them, stop them, let them go."""
+"""Datasets as they are: look at them, rename them, stop them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from mistudio_datasets.domain.datasets import Dataset
-from mistudio_datasets.domain.tokenizations import Tokenization
-from mistudio_datasets.service.cleanup import cleanup_payload
+from mistudio_datasets.domain.derived import Derived
+from mistudio_datasets.domain.disk_use import DiskUse
 from mistudio_datasets.service.tools import Tools
-from mistudio_datasets.store import datasets, tokenizations
-from mistudio_jobs.queue import NewJob
+from mistudio_datasets.store import datasets, derived, disk_use
 from mistudio_jobs.started import Started
-from mistudio_jobs.tables import Job
 from mistudio_servicekit.changes import Change
 from mistudio_servicekit.database import Session
-from mistudio_servicekit.errors import ResourceInUse
 from mistudio_servicekit.pagination import Page, PageRequest
 from mistudio_servicekit.records import Lock
 from mistudio_servicekit.requests import check_etag, etag_of
-from mistudio_servicekit.storage import Area
 
-_NAMED_USERS = 5
+
+@dataclass(frozen=True)
+class Overview:
+    """A dataset with what it takes in the store and what is derived from it: of each kind the latest."""
+
+    dataset: Dataset
+    disk_use: DiskUse
+    derived: Sequence[Derived]
+
+
+async def overview(tools: Tools, dataset: Dataset) -> Overview:
+    """The dataset as it was found by another use case, with what belongs to it."""
+    async with tools.database.transaction() as session:
+        return await _overview(session, dataset)
 
 
 async def get(tools: Tools, dataset_id: UUID) -> Dataset:
@@ -34,17 +44,28 @@ async def get(tools: Tools, dataset_id: UUID) -> Dataset:
         return await datasets.get(session, dataset_id)
 
 
-async def list_page(tools: Tools, request: PageRequest) -> Page[Dataset]:
+async def describe(tools: Tools, dataset_id: UUID) -> Overview:
+    """The dataset with what belongs to it.
+
+    Raises:
+        DatasetNotFound: no dataset has this id.
+    """
+    async with tools.database.transaction() as session:
+        return await _overview(session, await datasets.get(session, dataset_id))
+
+
+async def list_page(tools: Tools, request: PageRequest) -> Page[Overview]:
     """A page of datasets.
 
     Raises:
         InvalidFilter, InvalidOrderBy, InvalidPageToken, InvalidArgument: as the request deserves.
     """
     async with tools.database.transaction() as session:
-        return await datasets.list_page(session, request)
+        found = await datasets.list_page(session, request)
+        return Page(await overviews(session, found.rows), found.next_page_token, found.total_size)
 
 
-async def update(tools: Tools, change: Change) -> Dataset:
+async def update(tools: Tools, change: Change) -> Overview:
     """Rename or label a dataset.
 
     Raises:
@@ -58,7 +79,7 @@ async def update(tools: Tools, change: Change) -> Dataset:
         check_etag(change.etag, etag_of(dataset.version), f"Dataset {dataset.id}")
         changed = await datasets.change(session, dataset.id, values)
         assert changed is not None, "its row is locked"
-        return changed
+        return await _overview(session, changed)
 
 
 async def cancel(tools: Tools, dataset_id: UUID) -> Started[Dataset]:
@@ -74,44 +95,13 @@ async def cancel(tools: Tools, dataset_id: UUID) -> Started[Dataset]:
         return Started(await datasets.get(session, dataset_id), job, joined=False)
 
 
-async def delete(tools: Tools, dataset_id: UUID, *, etag: str = "", force: bool = False) -> Job:
-    """Delete a dataset, with `force` its tokenizations too; what runs for them is stopped first.
-
-    Returns:
-        the job that removes the files.
-
-    Raises:
-        DatasetNotFound: no dataset has this id.
-        Aborted: it has another etag.
-        ResourceInUse: tokenizations need it, and `force` is not given.
-    """
-    async with tools.engine.transaction() as session:
-        # Jobs are locked before their resources, everywhere: the end of a job does so too.
-        own = await tools.engine.get(session, (await datasets.get(session, dataset_id)).job_id, lock=True)
-        dataset = await datasets.get(session, dataset_id, lock=Lock.EXCLUSIVE)
-        # Before any cancellation: that changes the dataset itself.
-        check_etag(etag, etag_of(dataset.version), f"Dataset {dataset.id}")
-        made = await tokenizations.of_dataset(session, dataset_id)
-        _require_unused(dataset, [] if force else made)
-        await tools.engine.cancel_unended(session, [own.id, *(tokenization.job_id for tokenization in made)])
-        await tokenizations.remove(session, [tokenization.id for tokenization in made])
-        await datasets.remove(session, dataset_id)
-        return await _submit_cleanup(tools, session, dataset, made)
+async def _overview(session: Session, dataset: Dataset) -> Overview:
+    (only,) = await overviews(session, [dataset])
+    return only
 
 
-def _require_unused(dataset: Dataset, made: Sequence[Tokenization]) -> None:
-    needing = [str(tokenization.id) for tokenization in made if not tokenization.status.ended_badly]
-    if not needing:
-        return
-    more = f" and {len(needing) - _NAMED_USERS} more" if len(needing) > _NAMED_USERS else ""
-    raise ResourceInUse(
-        f"Dataset {dataset.id} is needed by tokenization {', '.join(needing[:_NAMED_USERS])}{more}",
-        next_step="Delete these first, or delete the dataset with force",
-        metadata={"subject": f"dataset/{dataset.id}", "tokenizations": ",".join(needing[:_NAMED_USERS])},
-    )
-
-
-async def _submit_cleanup(tools: Tools, session: Session, dataset: Dataset, made: Sequence[Tokenization]) -> Job:
-    folders = [(Area.DATASETS, dataset.id), *((Area.TOKENIZATIONS, tokenization.id) for tokenization in made)]
-    new = NewJob(kind=tools.kinds.dataset_cleanup, resource_id=dataset.id, payload=cleanup_payload(folders))
-    return (await tools.engine.submit(session, new)).job
+async def overviews(session: Session, found: Sequence[Dataset]) -> list[Overview]:
+    """These datasets with what belongs to them; two more queries, however many they are."""
+    ids = [dataset.id for dataset in found]
+    uses, made = await disk_use.of_datasets(session, ids), await derived.latest_of(session, ids)
+    return [Overview(dataset, uses.get(dataset.id, DiskUse()), made.get(dataset.id, ())) for dataset in found]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
-from mistudio_datasets.data.source_plan import CARD_FILES, SourcePlan, plan_source
+from mistudio_datasets.data.incoming.repository import CARD_FILES
+from mistudio_datasets.data.incoming.source_plan import SourcePlan, plan_source
 from mistudio_hub.metadata import HubClient
 from mistudio_hub.repository import DEFAULT_REVISION, RepoFile, RepoInfo, RepoType
 from mistudio_hub.snapshot import total_bytes
@@ -30,12 +31,6 @@ class HubDataset:
         """Bytes that a download fetches."""
         return total_bytes(self.files)
 
-    @property
-    def data_bytes(self) -> int:
-        """Bytes of the files that hold rows."""
-        data = {name for names in self.plan.splits.values() for name in names}
-        return total_bytes([file for file in self.files if file.path in data])
-
 
 def find_on_hub(client: HubClient, repo_id: str, revision: str, config: str, splits: Sequence[str]) -> HubDataset:
     """The dataset `repo_id` at `revision` (empty: `main`), cut down to `config` and `splits` as `plan_source` does.
@@ -50,6 +45,10 @@ def find_on_hub(client: HubClient, repo_id: str, revision: str, config: str, spl
     repo = client.repo_info(RepoType.DATASET, repo_id, revision or DEFAULT_REVISION)
     client.require_access(repo)
     tree = {file.path: file for file in client.tree(repo)}
-    cards = {name: client.read_small_file(repo, name) for name in CARD_FILES if name in tree}
-    plan = plan_source(list(tree), cards, config, splits)
+    plan = plan_source(list(tree), read_cards(client, repo, tree), config, splits)
     return HubDataset(repo, plan, tuple(tree[name] for name in plan.files))
+
+
+def read_cards(client: HubClient, repo: RepoInfo, names: Container[str]) -> dict[str, bytes]:
+    """Contents of the card files that there are among `names`."""
+    return {name: client.read_small_file(repo, name) for name in CARD_FILES if name in names}

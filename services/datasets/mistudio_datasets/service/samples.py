@@ -1,77 +1,46 @@
-"""Rows of a dataset, from any row on."""
+"""Rows of a dataset: from any row on, or those that a query finds."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from uuid import UUID
 
-from mistudio_datasets.data.layout_file import read_layout
-from mistudio_datasets.data.samples import SampleRow, read_rows
-from mistudio_datasets.domain.datasets import Dataset, DatasetStatus
-from mistudio_datasets.service import datasets
+from mistudio_datasets.data.browsing.samples import read_rows
+from mistudio_datasets.service.found_samples import find_samples
+from mistudio_datasets.service.sample_requests import (
+    ANSWER_BYTES,
+    Place,
+    SamplesAnswer,
+    SamplesRequest,
+    check_offset,
+    page_rows,
+    reading,
+)
 from mistudio_datasets.service.tools import Tools
-from mistudio_servicekit.errors import DatasetNotReady, InvalidArgument
-from mistudio_servicekit.pagination import Page, PageRequest, encode_token, offset_token
-from mistudio_servicekit.storage import Area
-
-DEFAULT_ROWS = 20
-MOST_ROWS = 1000
-ANSWER_BYTES = 2 << 20
+from mistudio_servicekit.pagination import encode_token, offset_token
 
 
-@dataclass(frozen=True)
-class SamplesRequest:
-    """Rows to show; see `ListSamplesRequest` for the meaning of each field."""
-
-    dataset_id: UUID
-    split: str = ""
-    offset: int = 0
-    page_size: int = 0
-    page_token: str = ""
-
-
-async def list_samples(tools: Tools, request: SamplesRequest) -> Page[SampleRow]:
+async def list_samples(tools: Tools, request: SamplesRequest) -> SamplesAnswer:
     """A page of rows, kept under 2 MiB.
 
     Raises:
         DatasetNotFound, DatasetNotReady, SplitNotFound: there are no such rows to show.
         InvalidArgument, InvalidPageToken: page size, offset or token are wrong.
         MalformedFile: the dataset's file is broken.
+        MistudioError: with a query, what `find_samples` raises.
     """
-    limit = PageRequest(page_size=request.page_size).size(DEFAULT_ROWS, MOST_ROWS)
-    query = ("samples", str(request.dataset_id), request.split)
-    offset = offset_token(query, request.page_token, check_offset(request.offset))
-    dataset = await datasets.get(tools, request.dataset_id)
-    require_ready(dataset)
-    folder = tools.store.epoch(Area.DATASETS, dataset.id, dataset.epoch)
-    try:
-        found = await asyncio.to_thread(
-            lambda: read_rows(folder, read_layout(folder), request.split, offset, limit, ANSWER_BYTES)
+    return await (_all_rows if request.query.is_empty else find_samples)(tools, request)
+
+
+async def _all_rows(tools: Tools, request: SamplesRequest) -> SamplesAnswer:
+    limit = page_rows(request)
+    offset = offset_token(request.identity, request.page_token, check_offset(request.offset))
+
+    async def read(place: Place) -> SamplesAnswer:
+        page = await asyncio.to_thread(
+            read_rows, tools.scans.engine, place.folder, place.layout, request.split, offset, limit, ANSWER_BYTES
         )
-    except FileNotFoundError:
-        # Deleted meanwhile, which this says; if not, the store has lost files.
-        await datasets.get(tools, request.dataset_id)
-        raise
-    next_row = offset + len(found.rows)
-    token = encode_token(query, [next_row]) if found.rows and next_row < found.total_rows else ""
-    return Page(found.rows, token, found.total_rows)
+        next_row = offset + len(page.rows)
+        token = encode_token(request.identity, [next_row]) if page.rows and next_row < page.total_rows else ""
+        return SamplesAnswer(page.rows, token, page.total_rows)
 
-
-def check_offset(offset: int) -> int:
-    """`offset`, which must not be negative."""
-    if offset < 0:
-        raise InvalidArgument(f"offset is {offset}", next_step="Count from 0", field="offset")
-    return offset
-
-
-def require_ready(dataset: Dataset) -> None:
-    """Raise `DatasetNotReady` unless the dataset's files are complete."""
-    if dataset.status is DatasetStatus.READY:
-        return
-    next_step = f"Wait for job {dataset.job_id}" if dataset.status.is_running else "Bring it in again, or retry its job"
-    raise DatasetNotReady(
-        f"Dataset {dataset.id} is {dataset.status}, not READY",
-        next_step=next_step,
-        metadata={"subject": f"dataset/{dataset.id}", "status": dataset.status.value},
-    )
+    return await reading(tools, request.dataset_id, read)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from mistudio_datasets.data.layout_file import read_layout
-from mistudio_datasets.data.text_column import find_text_column
-from mistudio_datasets.domain.datasets import Dataset
+from mistudio_datasets.domain.datasets import Dataset, require_ready
 from mistudio_datasets.domain.statistics import TokenizationStatistics
 from mistudio_datasets.domain.tokenizations import Tokenization, TokenizationSettings, TokenizationStatus
-from mistudio_datasets.service.cleanup import cleanup_payload
-from mistudio_datasets.service.samples import require_ready
+from mistudio_datasets.service.settings import check_settings, require_tokenizer, settle
 from mistudio_datasets.service.tools import ModelInfo, Tools
 from mistudio_datasets.store import datasets, tokenizations
 from mistudio_jobs.queue import NewJob
@@ -21,11 +17,10 @@ from mistudio_jobs.started import Started
 from mistudio_jobs.states import JobState
 from mistudio_jobs.tables import Job
 from mistudio_servicekit.database import Session, new_id
-from mistudio_servicekit.errors import DatasetEmpty, ModelNotReady, TokenizationNotReady, TokenizerMissing
+from mistudio_servicekit.errors import TokenizationNotReady
 from mistudio_servicekit.pagination import Page, PageRequest
 from mistudio_servicekit.records import Lock
-from mistudio_servicekit.requests import MAX_NAME, check_etag, check_length, check_request_id, etag_of
-from mistudio_servicekit.storage import Area
+from mistudio_servicekit.requests import check_request_id
 
 
 @dataclass(frozen=True)
@@ -34,24 +29,17 @@ class TokenizationRequest:
 
     dataset_id: UUID
     model_id: UUID
-    split: str = ""
-    text_column: str = ""
+    settings: TokenizationSettings
     request_id: str = ""
 
     def check(self) -> None:
         """Raise `InvalidArgument` unless the fields can be right."""
-        check_length("settings.split", self.split, MAX_NAME)
-        check_length("settings.text_column", self.text_column, MAX_NAME)
+        check_settings(self.settings)
         check_request_id(self.request_id)
 
     def content(self) -> dict[str, Any]:
         """What the request says."""
-        return {
-            "dataset_id": str(self.dataset_id),
-            "model_id": str(self.model_id),
-            "split": self.split,
-            "text_column": self.text_column,
-        }
+        return {"dataset_id": str(self.dataset_id), "model_id": str(self.model_id), **self.settings.to_json()}
 
 
 async def create(tools: Tools, request: TokenizationRequest) -> Started[Tokenization]:
@@ -59,8 +47,9 @@ async def create(tools: Tools, request: TokenizationRequest) -> Started[Tokeniza
 
     Raises:
         InvalidArgument, RequestIdReused: the request itself is wrong.
-        DatasetNotFound, DatasetNotReady, SplitNotFound, DatasetEmpty, TextColumnMissing: the dataset forbids it.
-        ModelNotFound, ModelNotReady, TokenizerMissing: the model forbids it.
+        DatasetNotFound, DatasetNotReady, SplitNotFound, DatasetEmpty, TextColumnMissing, ConversationMissing: the
+            dataset forbids it.
+        ModelNotFound, ModelNotReady, TokenizerMissing, ChatTemplateMissing: the model forbids it.
         Unavailable: the models service cannot be reached.
     """
     request.check()
@@ -71,40 +60,10 @@ async def create(tools: Tools, request: TokenizationRequest) -> Started[Tokeniza
         dataset = await datasets.get(session, request.dataset_id)
     require_ready(dataset)
     model = await tools.models.get(request.model_id)
-    _require_tokenizer(model)
-    settings = await asyncio.to_thread(_settle, tools, dataset, request)
+    require_tokenizer(model)
+    settings = await settle(tools, dataset, model, request.settings)
     async with tools.engine.transaction() as session:
         return await _join_or_start(tools, session, request, settings, model)
-
-
-def _require_tokenizer(model: ModelInfo) -> None:
-    metadata = {"subject": f"model/{model.id}", "status": model.status}
-    if model.status != "READY":
-        raise ModelNotReady(
-            f"Model {model.id} ({model.name}) is {model.status}, not READY",
-            next_step="Wait until its download is complete, or download it again",
-            metadata=metadata,
-        )
-    if not model.has_tokenizer:
-        raise TokenizerMissing(
-            f"Model {model.id} ({model.name}) carries no tokenizer",
-            next_step="Choose a model that has one, or download the model it was made from",
-            metadata=metadata,
-        )
-
-
-def _settle(tools: Tools, dataset: Dataset, request: TokenizationRequest) -> TokenizationSettings:
-    """The settings with every default filled in."""
-    folder = tools.store.epoch(Area.DATASETS, dataset.id, dataset.epoch)
-    layout = read_layout(folder)
-    split = layout.split(request.split)
-    if split.rows == 0:
-        raise DatasetEmpty(
-            f"The split {split.name!r} of dataset {dataset.id} has no rows",
-            next_step="Choose a split that holds rows",
-            metadata={"subject": f"dataset/{dataset.id}", "split": split.name},
-        )
-    return TokenizationSettings(split.name, find_text_column(folder, layout, split.name, request.text_column))
 
 
 async def _of_job(session: Session, job: Job) -> Started[Tokenization]:
@@ -166,7 +125,8 @@ def _new_job(
             "dataset_commit": dataset.commit,
             "model_id": str(model.id),
             "model_epoch": model.epoch,
-            "tokenization": asdict(settings),
+            "model_repo_id": model.repo_id,
+            "tokenization": settings.to_json(),
         },
         request_id=request.request_id,
         request_content=request.content(),
@@ -238,29 +198,6 @@ async def cancel(tools: Tools, tokenization_id: UUID) -> Started[Tokenization]:
         # The job first, then its tokenization: the order in which workers lock them.
         job = await tools.engine.cancel(session, (await tokenizations.get(session, tokenization_id)).job_id)
         return Started(await tokenizations.get(session, tokenization_id), job, joined=False)
-
-
-async def delete(tools: Tools, tokenization_id: UUID, *, etag: str = "") -> Job:
-    """Delete a tokenization; if it is being made, that is stopped first.
-
-    Returns:
-        the job that removes the files.
-
-    Raises:
-        TokenizationNotFound: no tokenization has this id.
-        Aborted: it has another etag.
-    """
-    async with tools.engine.transaction() as session:
-        # Jobs are locked before their resources, everywhere: the end of a job does so too.
-        job = await tools.engine.get(session, (await tokenizations.get(session, tokenization_id)).job_id, lock=True)
-        tokenization = await tokenizations.get(session, tokenization_id, lock=Lock.EXCLUSIVE)
-        # Before the cancellation, which may change the tokenization itself.
-        check_etag(etag, etag_of(tokenization.version), f"Tokenization {tokenization_id}")
-        await tools.engine.cancel_unended(session, [job.id])
-        await tokenizations.remove(session, [tokenization_id])
-        payload = cleanup_payload([(Area.TOKENIZATIONS, tokenization_id)])
-        new = NewJob(kind=tools.kinds.tokenization_cleanup, resource_id=tokenization_id, payload=payload)
-        return (await tools.engine.submit(session, new)).job
 
 
 def require_complete(tokenization: Tokenization) -> None:

@@ -3,66 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-from uuid import UUID
+from dataclasses import dataclass, replace
 
-from mistudio_datasets.data.formats import detect_format
-from mistudio_datasets.domain.datasets import DataFormat, Dataset, DatasetStatus
-from mistudio_datasets.service.cleanup import UPLOAD_EPOCH
+from mistudio_datasets.data.incoming.formats import detect_format
+from mistudio_datasets.domain.datasets import Dataset, DatasetStatus
+from mistudio_datasets.domain.uploads import Upload
+from mistudio_datasets.service import upload_records
 from mistudio_datasets.service.tools import Tools
+from mistudio_datasets.service.upload_files import Receiver
+from mistudio_datasets.service.upload_records import UploadRecord
+from mistudio_datasets.service.upload_request import UploadRequest, wrong_size
+from mistudio_datasets.service.upload_segments import uploaded_source
 from mistudio_datasets.store import datasets
 from mistudio_jobs.queue import NewJob
 from mistudio_jobs.started import Started
 from mistudio_jobs.tables import Job
-from mistudio_servicekit.database import new_id
-from mistudio_servicekit.errors import InvalidArgument, MissingField
-from mistudio_servicekit.requests import MAX_NAME, check_length, check_request_id
-from mistudio_servicekit.storage import Area, Store, disk_full, is_disk_full, remove_tree
+from mistudio_servicekit.database import Session
+from mistudio_servicekit.errors import DatasetEmpty, MalformedFile, RequestIdReused, UnsupportedFormat
 
-CHUNK_BYTES = 1 << 20
-"""Most bytes of one piece of an upload."""
-
-_FLUSH_BYTES = 4 << 20
-_LOOK_BYTES = 64 << 20
-"""The store's free space is looked at again after so many bytes at the latest."""
-
-
-@dataclass(frozen=True)
-class UploadRequest:
-    """A file to take in; see `UploadHeader` for the meaning of each field."""
-
-    file_name: str
-    name: str = ""
-    format: DataFormat | None = None
-    size_bytes: int = 0
-    request_id: str = ""
-
-    def check(self) -> None:
-        """Raise `InvalidArgument` or `MissingField` unless the fields can be right."""
-        if not self.file_name:
-            raise MissingField.of("header.file_name", "rows.jsonl")
-        check_length("header.file_name", self.file_name, MAX_NAME)
-        check_length("header.name", self.name, MAX_NAME)
-        check_request_id(self.request_id)
-        if self.size_bytes < 0:
-            raise InvalidArgument(
-                f"header.size_bytes is {self.size_bytes}",
-                next_step="Give the size of the file, or 0 if it is not known",
-                field="header.size_bytes",
-            )
-
-    def content(self, sha256: str) -> dict[str, Any]:
-        """What the request says, its file's bytes by their hash."""
-        return {
-            "file_name": self.file_name,
-            "name": self.name,
-            "format": self.format and self.format.value,
-            "sha256": sha256,
-        }
+_REFUSED = (DatasetEmpty, MalformedFile, UnsupportedFormat, RequestIdReused)
+"""What a whole file is refused with: sending more of it is of no use."""
 
 
 @dataclass(frozen=True)
@@ -73,145 +34,114 @@ class Uploaded:
     size_bytes: int
 
 
-def upload_file(store: Store, dataset_id: UUID) -> Path:
-    """Where an upload lies until it has been read."""
-    return store.epoch(Area.DATASETS, dataset_id, UPLOAD_EPOCH) / "upload"
-
-
 async def upload(tools: Tools, request: UploadRequest, chunks: AsyncIterator[bytes]) -> Uploaded:
-    """Take the file of `chunks` in and start to read it. Whatever goes wrong, nothing of it is left in the store.
+    """Take the file of `chunks` in and start to read it.
+
+    What has come of an upload with a request_id stays for a while when it is cut, to be gone on with; of one without,
+    and of a file that is refused, nothing is left in the store.
 
     Raises:
         MissingField, InvalidArgument: a field is wrong, a chunk is too big, or the size is not the promised one.
         DatasetEmpty, MalformedFile, UnsupportedFormat: the file cannot be what it should be.
         DiskFull: the store has no room.
         RequestIdReused: the request_id was used for another file.
+        UploadOffsetMismatch: the upload goes on from another offset, or in another stream by now.
     """
     request.check()
-    dataset_id = new_id()
-    file = upload_file(tools.store, dataset_id)
+    record = await upload_records.begin(tools, request)
+    if record.upload.complete:
+        return await _uploaded_before(tools, record.upload, chunks)
+    receiver = Receiver(tools.store, record)
     try:
-        received = await _Receiver(tools.store, file, request).receive(chunks)
-        await asyncio.to_thread(detect_format, file, request.file_name, request.format)
-    except BaseException:
-        await asyncio.to_thread(remove_tree, tools.store.resource(Area.DATASETS, dataset_id))
+        digest = await receiver.receive(chunks)
+        await _require_readable(tools, receiver.upload)
+    except BaseException as error:
+        if not record.kept or isinstance(error, _REFUSED):
+            await asyncio.shield(record.discard())
         raise
-    handing_over = asyncio.create_task(_hand_over(tools, request, dataset_id, received.sha256))
+    handing_over = asyncio.create_task(_hand_over(record, receiver.upload, request, digest))
     try:
-        return Uploaded(await asyncio.shield(handing_over), received.size_bytes)
+        return Uploaded(await asyncio.shield(handing_over), receiver.upload.received_bytes)
     finally:
         # A client that goes now must not part the file from its job: either both stay or neither.
         await asyncio.wait({handing_over})
 
 
-async def _hand_over(tools: Tools, request: UploadRequest, dataset_id: UUID, sha256: str) -> Started[Dataset]:
-    """Start the job that reads the file; without one the file goes."""
-    is_needed = False
+async def get_upload(tools: Tools, request_id: str) -> Upload:
+    """How much of an upload is in the store.
+
+    Raises:
+        MissingField, InvalidArgument: there can be none of this request_id.
+        UploadNotFound: there is none, or it has expired.
+    """
+    return await upload_records.get(tools, request_id)
+
+
+async def _uploaded_before(tools: Tools, upload: Upload, chunks: AsyncIterator[bytes]) -> Uploaded:
+    """What the end of an upload was answered with, for a client that went on after it without having heard."""
+    size = upload.received_bytes
+    async for chunk in chunks:
+        raise wrong_size(size + len(chunk), size)
+    async with tools.database.transaction() as session:
+        dataset = await datasets.get(session, upload.dataset_id)
+        job = await tools.engine.get(session, dataset.job_id)
+    return Uploaded(Started(dataset, job, joined=True), size)
+
+
+async def _require_readable(tools: Tools, upload: Upload) -> None:
+    source = uploaded_source(tools.store, upload.dataset_id, upload.file_name, upload.segments)
+    await asyncio.to_thread(detect_format, source, upload.format)
+
+
+async def _hand_over(record: UploadRecord, upload: Upload, request: UploadRequest, digest: str) -> Started[Dataset]:
+    """Start the job that reads the file. Where one has been started for the same file before, this one goes."""
     try:
-        started = await _start(tools, request, dataset_id, sha256)
-        is_needed = not started.joined
-        return started
-    finally:
-        if not is_needed:
-            await asyncio.to_thread(remove_tree, tools.store.resource(Area.DATASETS, dataset_id))
+        started = await _start(record, upload, request, digest)
+    except BaseException as error:
+        if not record.kept or isinstance(error, _REFUSED):
+            await record.discard()
+        raise
+    if started.joined:
+        await upload_records.remove_files(record.tools, upload)
+    return started
 
 
-@dataclass(frozen=True)
-class _Received:
-    size_bytes: int
-    sha256: str
+async def _start(record: UploadRecord, upload: Upload, request: UploadRequest, digest: str) -> Started[Dataset]:
+    async with record.tools.engine.transaction() as session:
+        started = await _submit(session, record.tools, upload, request, digest)
+        whole = replace(
+            upload, dataset_id=started.resource.id, size_bytes=upload.received_bytes, digest=digest, complete=True
+        )
+        await record.note_in(session, whole)
+    return started
 
 
-class _Receiver:
-    """Writes an upload to disk with at most a few MiB in memory."""
-
-    def __init__(self, store: Store, file: Path, request: UploadRequest) -> None:
-        self._store = store
-        self._file = file
-        self._request = request
-        self._hash = hashlib.sha256()
-        self._buffer = bytearray()
-        self._size = 0
-        self._room = 0
-
-    async def receive(self, chunks: AsyncIterator[bytes]) -> _Received:
-        """Write all chunks, flushed to disk."""
-        await asyncio.to_thread(self._begin)
-        async for chunk in chunks:
-            self._take(chunk)
-            if len(self._buffer) >= _FLUSH_BYTES:
-                await asyncio.to_thread(self._flush)
-        await asyncio.to_thread(self._flush)
-        promised = self._request.size_bytes
-        if promised and self._size != promised:
-            raise _wrong_size(self._size, promised)
-        return _Received(self._size, self._hash.hexdigest())
-
-    def _begin(self) -> None:
-        self._require_room(max(self._request.size_bytes, 1))
-        self._file.parent.mkdir(parents=True)
-
-    def _take(self, chunk: bytes) -> None:
-        if len(chunk) > CHUNK_BYTES:
-            raise InvalidArgument(
-                f"A chunk has {len(chunk):,} bytes",
-                next_step=f"Send chunks of at most {CHUNK_BYTES:,} bytes",
-                field="chunk",
-            )
-        self._size += len(chunk)
-        if 0 < self._request.size_bytes < self._size:
-            raise _wrong_size(self._size, self._request.size_bytes)
-        self._buffer += chunk
-
-    def _flush(self) -> None:
-        if self._size > self._room:
-            self._require_room(len(self._buffer))
-        self._hash.update(self._buffer)
-        try:
-            with self._file.open("ab") as file:
-                file.write(self._buffer)
-        except OSError as error:
-            if is_disk_full(error):
-                raise disk_full(f"The store ran full after {self._size:,} bytes of the upload") from error
-            raise
-        self._buffer.clear()
-
-    def _require_room(self, needed: int) -> None:
-        """Look at the store's free space: for `needed` bytes now, and for what may come before the next look."""
-        self._store.require_free(needed, f"Uploading {self._request.file_name!r}")
-        self._room = self._size - len(self._buffer) + min(self._store.free_bytes(), _LOOK_BYTES)
-
-
-def _wrong_size(size: int, promised: int) -> InvalidArgument:
-    more = "at least " if size > promised else ""
-    return InvalidArgument(
-        f"The upload has {more}{size:,} bytes, but header.size_bytes promises {promised:,}",
-        next_step="Send the whole file and no more, or leave header.size_bytes at 0",
-        field="header.size_bytes",
-    )
-
-
-async def _start(tools: Tools, request: UploadRequest, dataset_id: UUID, sha256: str) -> Started[Dataset]:
+async def _submit(
+    session: Session, tools: Tools, upload: Upload, request: UploadRequest, digest: str
+) -> Started[Dataset]:
     new = NewJob(
         kind=tools.kinds.ingest,
-        resource_id=dataset_id,
-        payload={"file_name": request.file_name, "format": request.format and request.format.value},
-        request_id=request.request_id,
-        request_content=request.content(sha256),
+        resource_id=upload.dataset_id,
+        payload={
+            "file_name": upload.file_name,
+            "format": upload.format and upload.format.value,
+            "segments": [[segment.name, segment.size_bytes] for segment in upload.segments],
+        },
+        request_id=upload.request_id,
+        request_content=request.content(digest),
     )
-    async with tools.engine.transaction() as session:
-        submission = await tools.engine.submit(session, new)
-        if submission.joined:
-            earlier = await datasets.get(session, submission.job.resource_id)
-            return Started(earlier, submission.job, joined=True)
-        dataset = _new_dataset(request, submission.job)
-        return Started(await datasets.add(session, dataset, identity=None), submission.job, joined=False)
+    submission = await tools.engine.submit(session, new)
+    if submission.joined:
+        earlier = await datasets.get(session, submission.job.resource_id)
+        return Started(earlier, submission.job, joined=True)
+    dataset = await datasets.add(session, _new_dataset(upload, submission.job), identity=None)
+    return Started(dataset, submission.job, joined=False)
 
 
-def _new_dataset(request: UploadRequest, job: Job) -> Dataset:
+def _new_dataset(upload: Upload, job: Job) -> Dataset:
     return Dataset(
         id=job.resource_id,
-        name=request.name or request.file_name,
+        name=upload.name or upload.file_name,
         status=DatasetStatus.PROCESSING,
         repo_id="",
         revision="",

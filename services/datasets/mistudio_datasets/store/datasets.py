@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import delete, select
+from sqlalchemy import cast, delete, func, select
+from sqlalchemy.dialects.postgresql import JSONB, JSONPATH, array
+from sqlalchemy.orm import defer, with_expression
 
-from mistudio_datasets.domain.datasets import Dataset, DatasetStatus, Layout
+from mistudio_datasets.domain.datasets import LISTED_COLUMNS, Dataset, DatasetStatus, Layout
 from mistudio_datasets.store.tables import DatasetRow
 from mistudio_servicekit import records
 from mistudio_servicekit.database import Session
 from mistudio_servicekit.errors import DatasetNotFound
-from mistudio_servicekit.filters import choice_of, time_value, whole_number
+from mistudio_servicekit.filters import TextByKey, choice_of, time_value, whole_number
 from mistudio_servicekit.listing import Listing
 from mistudio_servicekit.pagination import Order, Page, PageRequest
 from mistudio_servicekit.records import Lock
 
 _ENDED_BADLY = (DatasetStatus.ERROR, DatasetStatus.CANCELLED)
+
+_FIRST_COLUMNS = func.jsonb_path_query_array(
+    DatasetRow.layout, cast(f"$.columns[0 to {LISTED_COLUMNS - 1}]", JSONPATH), type_=JSONB
+)
+_LISTED_LAYOUT = func.jsonb_set(DatasetRow.layout, array(["columns"]), _FIRST_COLUMNS, type_=JSONB)
+_MORE_COLUMNS = func.greatest(func.jsonb_array_length(DatasetRow.layout["columns"]) - LISTED_COLUMNS, 0)
 
 _LISTING = Listing(
     DatasetRow,
@@ -29,6 +38,7 @@ _LISTING = Listing(
         "rows": whole_number,
         "size_bytes": whole_number,
         "created_at": time_value,
+        "labels": TextByKey(),
     },
     orders={
         "created_at": Order(DatasetRow.created_at, datetime),
@@ -37,6 +47,11 @@ _LISTING = Listing(
         "size_bytes": Order(DatasetRow.size_bytes, int),
     },
     searched=DatasetRow.search_text,
+    options=(
+        defer(DatasetRow.layout, raiseload=True),
+        with_expression(DatasetRow.listed_layout, _LISTED_LAYOUT),
+        with_expression(DatasetRow.more_columns, _MORE_COLUMNS),
+    ),
 )
 
 
@@ -84,6 +99,16 @@ async def find(session: Session, dataset_id: UUID, *, lock: Lock = Lock.NONE) ->
     return None if row is None else _dataset(row)
 
 
+async def job_ids(session: Session, dataset_ids: Iterable[UUID]) -> Sequence[UUID]:
+    """The jobs that bring or brought these datasets in."""
+    return (await session.scalars(select(DatasetRow.job_id).where(records.among(DatasetRow.id, dataset_ids)))).all()
+
+
+async def lock_all(session: Session, dataset_ids: Iterable[UUID]) -> Sequence[Dataset]:
+    """Those of the datasets that are not gone, held exclusively, by id."""
+    return [_dataset(row) for row in await records.lock_all(session, DatasetRow, dataset_ids)]
+
+
 async def find_alive(session: Session, identity: str) -> Dataset | None:
     """The dataset of this identity that is READY or on its way."""
     found = DatasetRow.identity == identity, DatasetRow.status.not_in(_ENDED_BADLY)
@@ -102,12 +127,12 @@ async def lock_identity(session: Session, identity: str) -> None:
 
 
 async def list_page(session: Session, request: PageRequest) -> Page[Dataset]:
-    """A page of datasets by search, filter and order; see `ListDatasetsRequest`.
+    """A page of datasets by search, filter and order; see `ListDatasetsRequest`. Only their first columns are read.
 
     Raises:
         InvalidFilter, InvalidOrderBy, InvalidPageToken, InvalidArgument: as the request deserves.
     """
-    return (await _LISTING.page(session, request)).of(_dataset)
+    return (await _LISTING.page(session, request)).of(_listed)
 
 
 async def change(session: Session, dataset_id: UUID, values: Mapping[str, object]) -> Dataset | None:
@@ -116,12 +141,22 @@ async def change(session: Session, dataset_id: UUID, values: Mapping[str, object
     return None if row is None else _dataset(row)
 
 
-async def remove(session: Session, dataset_id: UUID) -> None:
-    """Delete the row; its tokenizations must be gone."""
-    await session.execute(delete(DatasetRow).where(DatasetRow.id == dataset_id))
+async def remove(session: Session, dataset_ids: Iterable[UUID]) -> None:
+    """Delete the rows; their tokenizations and derived data must be gone."""
+    await session.execute(delete(DatasetRow).where(records.among(DatasetRow.id, dataset_ids)))
 
 
 def _dataset(row: DatasetRow) -> Dataset:
+    return _with_layout(row, None if row.layout is None else Layout.from_json(row.layout))
+
+
+def _listed(row: DatasetRow) -> Dataset:
+    if row.listed_layout is None:
+        return _with_layout(row, None)
+    return _with_layout(row, replace(Layout.from_json(row.listed_layout), more_columns=row.more_columns or 0))
+
+
+def _with_layout(row: DatasetRow, layout: Layout | None) -> Dataset:
     return Dataset(
         id=row.id,
         name=row.name,
@@ -132,7 +167,7 @@ def _dataset(row: DatasetRow) -> Dataset:
         config=row.config,
         splits=tuple(row.splits),
         epoch=row.epoch,
-        layout=None if row.layout is None else Layout.from_json(row.layout),
+        layout=layout,
         size_bytes=row.size_bytes,
         error=row.error,
         labels=row.labels,

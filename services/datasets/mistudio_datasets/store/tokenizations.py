@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -29,11 +28,16 @@ _LISTING = Listing(
         "dataset_id": uuid_value,
         "model_id": uuid_value,
         "tokens": whole_number,
+        "documents": whole_number,
+        "size_bytes": whole_number,
+        "engine": str,
         "created_at": time_value,
     },
     orders={
         "created_at": Order(TokenizationRow.created_at, datetime),
         "tokens": Order(TokenizationRow.tokens, int),
+        "documents": Order(TokenizationRow.documents, int),
+        "size_bytes": Order(TokenizationRow.size_bytes, int),
     },
 )
 
@@ -44,7 +48,7 @@ async def add(session: Session, tokenization: Tokenization) -> Tokenization:
         id=tokenization.id,
         dataset_id=tokenization.dataset_id,
         model_id=tokenization.model_id,
-        settings=asdict(tokenization.settings),
+        settings=tokenization.settings.to_json(),
         settings_digest=tokenization.settings.digest(),
         status=tokenization.status,
         epoch=0,
@@ -96,9 +100,14 @@ async def find_alive(
     return None if row is None else _tokenization(row)
 
 
-async def of_dataset(session: Session, dataset_id: UUID) -> Sequence[Tokenization]:
-    """Every tokenization of the dataset, oldest first."""
-    statement = select(TokenizationRow).where(TokenizationRow.dataset_id == dataset_id)
+async def lock_all(session: Session, tokenization_ids: Iterable[UUID]) -> Sequence[Tokenization]:
+    """Those of the tokenizations that are not gone, held exclusively, by id."""
+    return [_tokenization(row) for row in await records.lock_all(session, TokenizationRow, tokenization_ids)]
+
+
+async def of_datasets(session: Session, dataset_ids: Iterable[UUID]) -> Sequence[Tokenization]:
+    """Every tokenization of the datasets, oldest first."""
+    statement = select(TokenizationRow).where(records.among(TokenizationRow.dataset_id, dataset_ids))
     rows = await session.scalars(statement.order_by(TokenizationRow.id))
     return [_tokenization(row) for row in rows]
 
@@ -131,7 +140,7 @@ async def change(session: Session, tokenization_id: UUID, values: Mapping[str, o
 
 async def remove(session: Session, tokenization_ids: Sequence[UUID]) -> None:
     """Delete the rows."""
-    await session.execute(delete(TokenizationRow).where(TokenizationRow.id.in_(tokenization_ids)))
+    await session.execute(delete(TokenizationRow).where(records.among(TokenizationRow.id, tokenization_ids)))
 
 
 def _tokenization(row: TokenizationRow) -> Tokenization:

@@ -69,5 +69,6 @@ class ModelsServicer(pb_grpc.ModelsServiceServicer):
 
     async def DeleteModel(self, request: pb.DeleteModelRequest, context: Context) -> pb.DeleteModelResponse:  # noqa: N802  # named by the proto
         """See the proto."""
-        job = await models.delete(self._tools, parse_id("id", request.id), request.etag)
+        model_id = parse_id("id", request.id)
+        job = await models.delete(self._tools, model_id, etag=request.etag, force=request.force)
         return pb.DeleteModelResponse(job=job_message(job))

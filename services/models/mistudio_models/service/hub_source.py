@@ -66,25 +66,7 @@ def find_on_hub(client: HubClient, repo_id: str, revision: str) -> HubModel:
         HubUnavailable, HubRateLimited: the Hub does not answer.
     """
     repo = client.repo_info(RepoType.MODEL, repo_id, revision or DEFAULT_REVISION)
-    problem = _access_problem(client, repo)
-    files = _files(client, repo, problem)
+    files, problem = client.visible_files(repo)
     selected = tuple(select_model_files(files)) if files else ()
     facts = None if problem else model_facts(_HubFiles(client, repo, selected))
     return HubModel(repo, files, selected, problem, facts)
-
-
-def _access_problem(client: HubClient, repo: RepoInfo) -> RepoGated | None:
-    try:
-        client.require_access(repo)
-    except RepoGated as problem:
-        return problem
-    return None
-
-
-def _files(client: HubClient, repo: RepoInfo, problem: RepoGated | None) -> tuple[RepoFile, ...]:
-    try:
-        return tuple(client.tree(repo))
-    except RepoGated:
-        if problem is None:
-            raise
-        return ()

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 from uuid import uuid4
 
 import click
 
 from mistudio.datasets.v1 import dataset_pb2, datasets_service_pb2
+from mistudio_client.cli.failures import CommandFailed
 from mistudio_client.cli.options import (
     detach_option,
     hub_token_option,
-    limit_option,
     list_options,
     name_option,
-    offset_option,
     revision_option,
     search_option,
 )
 from mistudio_client.cli.paging import collect
 from mistudio_client.cli.references import dataset_id
+from mistudio_client.cli.rendering.inspections import dataset_inspection_facts
 from mistudio_client.cli.rendering.resources import (
     DATASET_COLUMNS,
     DATASET_NUMERIC,
     dataset_facts,
     dataset_row,
-    sample_cells,
 )
 from mistudio_client.cli.session import Session, online
 
@@ -40,6 +41,18 @@ _FORMATS = {
 @click.group()
 def datasets() -> None:
     """Bring datasets in, look at them, let them go."""
+
+
+@datasets.command()
+@click.argument("repo")
+@revision_option
+@hub_token_option
+@online
+async def inspect(session: Session, repo: str, revision: str, hub_token: str) -> None:
+    """Show what the Hub says about the dataset REPO (owner/name); nothing is downloaded."""
+    request = datasets_service_pb2.InspectDatasetRequest(repo_id=repo, revision=revision, hub_token=hub_token)
+    found = (await session.client.datasets.InspectDataset(request)).inspection
+    session.output.facts(found, dataset_inspection_facts(found))
 
 
 @datasets.command()
@@ -80,16 +93,23 @@ async def download(
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--name", default="", help="Name for people; by default the file's.")
 @click.option("--format", "form", type=click.Choice(list(_FORMATS)), help="By default found out.")
+@click.option(
+    "--request-id", default="", help="Names this upload: run again with it, the command goes on where it was."
+)
 @detach_option
 @online
-async def upload(session: Session, file: Path, name: str, form: str | None, detach: bool) -> None:
-    """Bring a local FILE in: JSONL, CSV, Parquet or plain text."""
+async def upload(session: Session, file: Path, name: str, form: str | None, request_id: str, detach: bool) -> None:
+    """Bring a local FILE in: JSONL, CSV, Parquet or plain text.
+
+    Cut, the upload goes on by itself where it was; with --request-id so does one of a command that has ended.
+    """
     kind = _FORMATS[form] if form else dataset_pb2.UPLOAD_FORMAT_UNSPECIFIED
     with session.output.jobs_view() as view:
         answer = await session.client.upload(
             file,
             name=name,
             upload_format=kind,
+            request_id=request_id,
             on_progress=lambda sent, total: view.show_upload(file.name, sent, total),
         )
     if not detach:
@@ -118,18 +138,13 @@ async def get(session: Session, dataset: str) -> None:
 
 @datasets.command()
 @click.argument("dataset")
-@click.option("--split", default="", help="By default the only one, or train.")
-@offset_option
-@limit_option
+@click.option("-o", "--output", "target", type=click.File("wb"), default="-", help="File to write; by default stdout.")
 @online
-async def samples(session: Session, dataset: str, split: str, offset: int, limit: int) -> None:
-    """Show rows of DATASET (id, repository or name)."""
+async def damaged(session: Session, dataset: str, target: BinaryIO) -> None:
+    """Write the records of DATASET (id, repository or name) that could not be read, as JSON Lines."""
     identifier = await dataset_id(session.client, dataset)
-    request = datasets_service_pb2.ListSamplesRequest(dataset_id=identifier, split=split, offset=offset)
-    listing = await collect(session.client.datasets.ListSamples, request, limit)
-    columns = [column.name for column in (await _get(session, identifier)).columns]
-    rows = (sample_cells(sample, columns) for sample in listing.samples)
-    session.output.table(listing, ["row", *columns], rows, "row")
+    async for chunk in session.client.damaged_lines(identifier):
+        target.write(chunk)
 
 
 @datasets.command()
@@ -138,10 +153,12 @@ async def samples(session: Session, dataset: str, split: str, offset: int, limit
 @online
 async def delete(session: Session, names: tuple[str, ...], force: bool) -> None:
     """Delete each DATASET (id, repository or name). Its files go in the background."""
-    for name in names:
-        identifier = await dataset_id(session.client, name)
-        request = datasets_service_pb2.DeleteDatasetRequest(id=identifier, force=force)
-        session.output.done(await session.client.datasets.DeleteDataset(request), f"Deleted dataset {identifier}.")
+    identifiers = [await dataset_id(session.client, name) for name in names]
+    if len(identifiers) > 1:
+        await _delete_all(session, identifiers, force=force)
+        return
+    request = datasets_service_pb2.DeleteDatasetRequest(id=identifiers[0], force=force)
+    session.output.done(await session.client.datasets.DeleteDataset(request), f"Deleted dataset {identifiers[0]}.")
 
 
 @datasets.command()
@@ -152,6 +169,18 @@ async def cancel(session: Session, dataset: str) -> None:
     identifier = await dataset_id(session.client, dataset)
     request = datasets_service_pb2.CancelDatasetRequest(id=identifier)
     session.output.done(await session.client.datasets.CancelDataset(request), f"Cancelled dataset {identifier}.")
+
+
+async def _delete_all(session: Session, identifiers: Sequence[str], *, force: bool) -> None:
+    """Delete what can be deleted; the rest is told on stderr and by the exit status."""
+    request = datasets_service_pb2.BatchDeleteDatasetsRequest(ids=identifiers, force=force)
+    answer = await session.client.datasets.BatchDeleteDatasets(request)
+    deleted, refused = len(answer.deleted_ids), len(answer.failures)
+    session.output.done(answer, f"Deleted {deleted} dataset{'' if deleted == 1 else 's'}.")
+    for failure in answer.failures:
+        session.output.note(f"{failure.id}: {failure.error.message}")
+    if refused:
+        raise CommandFailed(f"{refused} of {deleted + refused} datasets were not deleted.")
 
 
 async def _get(session: Session, identifier: str) -> dataset_pb2.Dataset:

@@ -86,12 +86,13 @@ async def get(session: Session, model: str) -> None:
 
 @models.command()
 @click.argument("names", metavar="MODEL...", nargs=-1, required=True)
+@click.option("--force", is_flag=True, help="Stop the tokenizations that are being made with it first.")
 @online
-async def delete(session: Session, names: tuple[str, ...]) -> None:
+async def delete(session: Session, names: tuple[str, ...], force: bool) -> None:
     """Delete each MODEL (id, repository or name). Its files go in the background."""
     for name in names:
         identifier = await model_id(session.client, name)
-        request = models_service_pb2.DeleteModelRequest(id=identifier)
+        request = models_service_pb2.DeleteModelRequest(id=identifier, force=force)
         session.output.done(await session.client.models.DeleteModel(request), f"Deleted model {identifier}.")
 
 

@@ -1,50 +1,38 @@
-"""`mistudio tokenize` and `mistudio tokenizations`: any dataset for any model."""
+"""`mistudio tokenizations`: look at tokenizations, search them, let them go."""
 
 from __future__ import annotations
 
-from uuid import uuid4
-
 import click
 
-from mistudio.datasets.v1 import tokenization_pb2, tokenizations_service_pb2
-from mistudio_client.cli.options import detach_option, limit_option, list_options, offset_option
+from mistudio.datasets.v1 import tokenizations_service_pb2, view_pb2
+from mistudio_client.cli.options import limit_option, list_options, offset_option
 from mistudio_client.cli.paging import collect
-from mistudio_client.cli.references import dataset_id, model_id
 from mistudio_client.cli.rendering.resources import (
     TOKENIZATION_COLUMNS,
     TOKENIZATION_NUMERIC,
     tokenization_facts,
     tokenization_row,
 )
+from mistudio_client.cli.rendering.sequences import (
+    MATCH_COLUMNS,
+    MATCH_NUMERIC,
+    match_row,
+    matches_remark,
+    sequences_remark,
+    show_view_sequence,
+    view_figures_facts,
+)
 from mistudio_client.cli.rendering.tokens import show_sequence, show_statistics
 from mistudio_client.cli.session import Session, online
+from mistudio_client.cli.token_ids import TokenIdsType
+from mistudio_client.cli.view_options import view_options
 
 _DEFAULT_MAX_TOKENS = 100
 
 
-@click.command()
-@click.argument("dataset")
-@click.argument("model")
-@click.option("--split", default="", help="By default the only one, or train.")
-@click.option("--text-column", default="", help="Column with the text; by default found out.")
-@detach_option
-@online
-async def tokenize(session: Session, dataset: str, model: str, split: str, text_column: str, detach: bool) -> None:
-    """Tokenize DATASET for MODEL (ids, repositories or names)."""
-    request = tokenizations_service_pb2.CreateTokenizationRequest(
-        dataset_id=await dataset_id(session.client, dataset),
-        model_id=await model_id(session.client, model),
-        settings=tokenization_pb2.TokenizationSettings(split=split, text_column=text_column),
-        request_id=str(uuid4()),
-    )
-    answer = await session.client.tokenizations.CreateTokenization(request)
-    await session.follow_started(f"{dataset} for {model}", answer, detach=detach)
-    await _show(session, answer.tokenization.id)
-
-
 @click.group()
 def tokenizations() -> None:
-    """Look at tokenizations, let them go."""
+    """Look at tokenizations, search them, let them go."""
 
 
 @tokenizations.command("list")
@@ -68,19 +56,23 @@ async def get(session: Session, identifier: str) -> None:
 
 @tokenizations.command()
 @click.argument("identifier", metavar="ID")
+@view_options()
 @online
-async def stats(session: Session, identifier: str) -> None:
-    """Show the figures of the tokenization ID, exact over all its documents."""
-    request = tokenizations_service_pb2.GetTokenizationStatisticsRequest(id=identifier)
-    statistics = (await session.client.tokenizations.GetTokenizationStatistics(request)).statistics
-    if session.output.as_json:
-        session.output.message(statistics)
+async def stats(session: Session, identifier: str, view: view_pb2.View | None) -> None:
+    """Show the figures of the tokenization ID, exact over all its documents, or what a view of it keeps and drops."""
+    request = tokenizations_service_pb2.GetTokenizationStatisticsRequest(id=identifier, view=view)
+    answer = await session.client.tokenizations.GetTokenizationStatistics(request)
+    if view:
+        session.output.facts(answer.view, view_figures_facts(answer.view))
+    elif session.output.as_json:
+        session.output.message(answer.statistics)
     else:
-        show_statistics(session.output.console, statistics)
+        show_statistics(session.output.console, answer.statistics)
 
 
 @tokenizations.command()
 @click.argument("identifier", metavar="ID")
+@view_options()
 @offset_option
 @limit_option
 @click.option(
@@ -88,29 +80,66 @@ async def stats(session: Session, identifier: str) -> None:
     type=click.IntRange(1, 100_000),
     default=_DEFAULT_MAX_TOKENS,
     show_default=True,
-    help="Most tokens of a document.",
+    help="Most tokens of a document or sequence to show.",
 )
 @online
-async def samples(session: Session, identifier: str, offset: int, limit: int, max_tokens: int) -> None:
-    """Show documents of the tokenization ID with their tokens."""
+async def sequences(
+    session: Session, identifier: str, view: view_pb2.View | None, offset: int, limit: int, max_tokens: int
+) -> None:
+    """Show documents of the tokenization ID, or sequences of a view of it, with their tokens."""
     request = tokenizations_service_pb2.ListSequencesRequest(
-        tokenization_id=identifier, offset=offset, max_tokens=max_tokens
+        tokenization_id=identifier, offset=offset, max_tokens=max_tokens, view=view
     )
     listing = await collect(session.client.tokenizations.ListSequences, request, limit)
     if session.output.as_json:
         session.output.message(listing)
         return
     for sequence in listing.sequences:
-        show_sequence(session.output.console, sequence)
+        (show_view_sequence if view else show_sequence)(session.output.console, sequence)
+    session.output.note(sequences_remark(listing))
+
+
+@tokenizations.command()
+@click.argument("identifier", metavar="ID")
+@click.option("--text", default="", help="Text whose tokens follow one another.")
+@click.option("--ids", type=TokenIdsType(), help="Token ids that follow one another, such as 464,3290.")
+@click.option("--count", is_flag=True, help="Count every match.")
+@click.option(
+    "--context", type=click.IntRange(0, 100), default=10, show_default=True, help="Tokens on each side of a match."
+)
+@limit_option
+@online
+async def find(
+    session: Session,
+    identifier: str,
+    text: str,
+    ids: tokenizations_service_pb2.TokenIds | None,
+    count: bool,
+    context: int,
+    limit: int,
+) -> None:
+    """Find tokens in all documents of the tokenization ID."""
+    if bool(text) == (ids is not None):
+        raise click.UsageError("What to find is a text or token ids. Give one of --text and --ids.")
+    request = tokenizations_service_pb2.SearchTokensRequest(
+        tokenization_id=identifier, ids=ids, context_tokens=context, include_total=count
+    )
+    if text:
+        request.text = text
+    listing = await collect(session.client.tokenizations.SearchTokens, request, limit)
+    session.output.table(listing, MATCH_COLUMNS, map(match_row, listing.matches), MATCH_NUMERIC)
+    if not session.output.as_json:
+        session.output.note(matches_remark(listing))
 
 
 @tokenizations.command()
 @click.argument("identifiers", metavar="ID...", nargs=-1, required=True)
+@click.option("--force", is_flag=True, help="Delete its exports as well.")
 @online
-async def delete(session: Session, identifiers: tuple[str, ...]) -> None:
+async def delete(session: Session, identifiers: tuple[str, ...], force: bool) -> None:
     """Delete each tokenization ID. Its files go in the background."""
     for identifier in identifiers:
-        request = tokenizations_service_pb2.DeleteTokenizationRequest(id=identifier)
+        request = tokenizations_service_pb2.DeleteTokenizationRequest(id=identifier, force=force)
         answer = await session.client.tokenizations.DeleteTokenization(request)
         session.output.done(answer, f"Deleted tokenization {identifier}.")
 

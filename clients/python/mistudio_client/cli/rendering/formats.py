@@ -5,6 +5,7 @@ from __future__ import annotations
 from google.protobuf.timestamp_pb2 import Timestamp
 
 _BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+_MOST_SPELLED_OUT = 1e15
 
 
 def byte_size(size: float) -> str:
@@ -47,6 +48,21 @@ def visible(text: str) -> str:
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )
+
+
+def visible_lines(text: str) -> str:
+    """As `visible`, but lines stay lines."""
+    return "\n".join(map(visible, text.split("\n")))
+
+
+def figure(value: float) -> str:
+    """A number as data holds it: counts with separated thousands, others with six digits at most."""
+    return number(value) if float(value).is_integer() and abs(value) < _MOST_SPELLED_OUT else f"{value:.6g}"
+
+
+def share(part: float, whole: float) -> str:
+    """`part` as a percentage of `whole`; empty where there is nothing."""
+    return f"{100 * part / whole:.1f} %" if whole else ""
 
 
 def shortened(text: str, width: int) -> str:

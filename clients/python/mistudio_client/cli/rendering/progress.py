@@ -15,7 +15,7 @@ _STATE_WORDS = {
     job_pb2.JOB_STATE_CANCELLED: "cancelled",
 }
 # Units of the work itself; others count the steps of a job's last stage.
-_TELLING_UNITS = ("bytes", "rows")
+_TELLING_UNITS = ("bytes", "rows", "sequences")
 
 
 def activity(job: job_pb2.Job) -> str:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 
-from google.protobuf.json_format import MessageToDict
-
-from mistudio.datasets.v1 import dataset_pb2, datasets_service_pb2, tokenization_pb2
+from mistudio.datasets.v1 import dataset_pb2, derived_data_pb2, tokenization_pb2
 from mistudio.jobs.v1 import job_pb2
 from mistudio.models.v2 import model_pb2
 from mistudio_client.cli.rendering import progress as words
-from mistudio_client.cli.rendering.formats import byte_size, moment, number, shortened
+from mistudio_client.cli.rendering.formats import byte_size, moment, number
+from mistudio_client.cli.rendering.settings import settings_facts
 from mistudio_client.jobs import has_ended
 
 Facts = list[tuple[str, str]]
@@ -25,8 +23,6 @@ TOKENIZATION_NUMERIC = "documents tokens"
 JOB_COLUMNS = ("id", "kind", "state", "attempt", "progress", "created")
 JOB_NUMERIC = "attempt"
 EVENT_COLUMNS = ("time", "attempt", "what")
-
-_CELL_WIDTH = 100
 
 
 def dataset_row(dataset: dataset_pb2.Dataset) -> Sequence[str]:
@@ -48,6 +44,9 @@ def dataset_facts(dataset: dataset_pb2.Dataset) -> Facts:
         ("columns", ", ".join(f"{column.name}: {column.type}" for column in dataset.columns)),
         ("rows", _count(dataset.rows)),
         ("size", _size(dataset.size_bytes)),
+        ("with all made of it", _size(dataset.disk_use.total_bytes)),
+        ("word index", derived_status(dataset.word_index)),
+        ("column statistics", derived_status(dataset.column_statistics)),
         ("damaged lines", _count(dataset.damaged_lines)),
         *((f"  line {number(each.line)}", f"{each.reason}: {each.text}") for each in dataset.damaged),
         *_end(dataset.labels, dataset.job_id),
@@ -59,10 +58,10 @@ def dataset_status(dataset: dataset_pb2.Dataset) -> str:
     return dataset_pb2.DatasetStatus.Name(dataset.status).removeprefix("DATASET_STATUS_")
 
 
-def sample_cells(sample: datasets_service_pb2.Sample, columns: Sequence[str]) -> list[str]:
-    """A row's number and values, each cut to fit a table."""
-    values = MessageToDict(sample.values)
-    return [number(sample.row), *(shortened(_cell(values.get(column)), _CELL_WIDTH) for column in columns)]
+def derived_status(derived: derived_data_pb2.DerivedData) -> str:
+    """The status without its prefix; empty where there is none."""
+    name = derived_data_pb2.DerivedStatus.Name(derived.status).removeprefix("DERIVED_STATUS_")
+    return "" if derived.status == derived_data_pb2.DERIVED_STATUS_UNSPECIFIED else name
 
 
 def model_row(model: model_pb2.Model) -> Sequence[str]:
@@ -139,8 +138,7 @@ def tokenization_facts(tokenization: tokenization_pb2.Tokenization) -> Facts:
         ("model", tokenization.model_id),
         ("status", tokenization_status(tokenization)),
         ("error", tokenization.error.message),
-        ("split", tokenization.settings.split),
-        ("text column", tokenization.settings.text_column),
+        *settings_facts(tokenization.settings),
         ("documents", _count(tokenization.documents)),
         ("tokens", _count(tokenization.tokens)),
         ("size", _size(tokenization.size_bytes)),
@@ -222,7 +220,3 @@ def _count(value: int) -> str:
 
 def _size(value: int) -> str:
     return byte_size(value) if value else ""
-
-
-def _cell(value: object) -> str:
-    return value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)

@@ -18,14 +18,19 @@ PIPE_WIDTH = 10_000
 _ABSENT = "—"
 
 
-def show_table(console: Console, headers: Sequence[str], rows: Iterable[Sequence[str]], numeric: str = "") -> None:
-    """Print rows below their headers; the columns named in `numeric` (separated by blanks) are flush right."""
+def show_table(
+    console: Console, headers: Sequence[str], rows: Iterable[Sequence[str | Text]], numeric: str = ""
+) -> None:
+    """Print rows below their headers; the columns named in `numeric` (separated by blanks) are flush right.
+
+    Cells that are `Text` are printed as they are, with their styles.
+    """
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     right = set(numeric.split())
     for header in headers:
         table.add_column(header, justify="right" if header in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(visible(cell) or _ABSENT) for cell in row))
+        table.add_row(*map(_cell, row))
     _print(console, table)
 
 
@@ -38,6 +43,10 @@ def show_facts(console: Console, facts: Iterable[tuple[str, str]]) -> None:
         if value:
             table.add_row(Text(name), Text(visible(value)))
     _print(console, table)
+
+
+def _cell(cell: str | Text) -> Text:
+    return cell if isinstance(cell, Text) else Text(visible(cell) or _ABSENT)
 
 
 def _print(console: Console, table: Table) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rich.console import Console
 from rich.text import Text
 
@@ -47,18 +49,34 @@ def statistics_facts(statistics: tokenization_pb2.TokenizationStatistics) -> lis
 
 
 def show_sequence(
-    console: Console, sequence: tokenization_pb2.TokenSequence, *, text: str = "", width: int = PIPE_WIDTH
+    console: Console,
+    sequence: tokenization_pb2.TokenSequence,
+    *,
+    title: str = "",
+    text: str = "",
+    width: int = PIPE_WIDTH,
 ) -> None:
     """Print a document's text, where it is known, its tokens, separated by bars, and their ids; each at most `width`
-    characters.
+    characters. Without a title it is called by its number.
     """
-    title = f"document {number(sequence.document)}, {number(sequence.total_tokens)} tokens"
-    console.print(Text(title, style="bold"))
-    pieces = _PIECES_SEPARATOR.join(visible(piece) for piece in sequence.tokens)
+    title = title or f"document {number(sequence.document)}, {number(sequence.total_tokens)} tokens"
     ids = " ".join(map(str, sequence.token_ids))
-    for name, line in (("text", visible(text)), ("tokens", pieces), ("ids", ids)):
+    show_lines(console, title, [("text", visible(text)), ("tokens", pieces(sequence.tokens)), ("ids", ids)], width)
+
+
+def show_lines(console: Console, title: str, lines: Iterable[tuple[str, str]], width: int = PIPE_WIDTH) -> None:
+    """Print a title, and below it named lines of visible text, each at most `width` characters; empty ones are left
+    out.
+    """
+    console.print(Text(title, style="bold"), soft_wrap=True)
+    for name, line in lines:
         if line:
             console.print(Text(f"  {name:<7} {shortened(line, width)}"), soft_wrap=True)
+
+
+def pieces(tokens: Iterable[str]) -> str:
+    """Texts of tokens, separated by bars."""
+    return _PIECES_SEPARATOR.join(map(visible, tokens))
 
 
 def _percentiles(statistics: tokenization_pb2.TokenizationStatistics) -> str:

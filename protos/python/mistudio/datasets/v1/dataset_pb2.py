@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from mistudio.datasets.v1 import derived_data_pb2 as mistudio_dot_datasets_dot_v1_dot_derived__data__pb2
 from mistudio.jobs.v1 import job_pb2 as mistudio_dot_jobs_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"mistudio/datasets/v1/dataset.proto\x12\x14mistudio.datasets.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amistudio/jobs/v1/job.proto\"7\n\x05Split\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x03\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\"$\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\"\xf9\x04\n\x07\x44\x61taset\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x33\n\x06status\x18\x03 \x01(\x0e\x32#.mistudio.datasets.v1.DatasetStatus\x12)\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x1a.mistudio.jobs.v1.JobError\x12\x0f\n\x07repo_id\x18\x05 \x01(\t\x12\x10\n\x08revision\x18\x06 \x01(\t\x12\x0e\n\x06\x63ommit\x18\x07 \x01(\t\x12\x0e\n\x06\x63onfig\x18\x08 \x01(\t\x12+\n\x06splits\x18\t \x03(\x0b\x32\x1b.mistudio.datasets.v1.Split\x12-\n\x07\x63olumns\x18\n \x03(\x0b\x32\x1c.mistudio.datasets.v1.Column\x12\x0c\n\x04rows\x18\x0b \x01(\x03\x12\x12\n\nsize_bytes\x18\x0c \x01(\x03\x12\x15\n\rdamaged_lines\x18\r \x01(\x03\x12\x32\n\x07\x64\x61maged\x18\x0e \x03(\x0b\x32!.mistudio.datasets.v1.DamagedLine\x12\x39\n\x06labels\x18\x0f \x03(\x0b\x32).mistudio.datasets.v1.Dataset.LabelsEntry\x12\x0e\n\x06job_id\x18\x10 \x01(\t\x12/\n\x0b\x63reate_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x13 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"9\n\x0b\x44\x61magedLine\x12\x0c\n\x04line\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t*\xc0\x01\n\rDatasetStatus\x12\x1e\n\x1a\x44\x41TASET_STATUS_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x44\x41TASET_STATUS_DOWNLOADING\x10\x01\x12\x1d\n\x19\x44\x41TASET_STATUS_PROCESSING\x10\x02\x12\x18\n\x14\x44\x41TASET_STATUS_READY\x10\x03\x12\x18\n\x14\x44\x41TASET_STATUS_ERROR\x10\x04\x12\x1c\n\x18\x44\x41TASET_STATUS_CANCELLED\x10\x05*\x90\x01\n\x0cUploadFormat\x12\x1d\n\x19UPLOAD_FORMAT_UNSPECIFIED\x10\x00\x12\x17\n\x13UPLOAD_FORMAT_JSONL\x10\x01\x12\x15\n\x11UPLOAD_FORMAT_CSV\x10\x02\x12\x19\n\x15UPLOAD_FORMAT_PARQUET\x10\x03\x12\x16\n\x12UPLOAD_FORMAT_TEXT\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"mistudio/datasets/v1/dataset.proto\x12\x14mistudio.datasets.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'mistudio/datasets/v1/derived_data.proto\x1a\x1amistudio/jobs/v1/job.proto\"7\n\x05Split\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x03\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\"$\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\"\xb5\x06\n\x07\x44\x61taset\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x33\n\x06status\x18\x03 \x01(\x0e\x32#.mistudio.datasets.v1.DatasetStatus\x12)\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x1a.mistudio.jobs.v1.JobError\x12\x0f\n\x07repo_id\x18\x05 \x01(\t\x12\x10\n\x08revision\x18\x06 \x01(\t\x12\x0e\n\x06\x63ommit\x18\x07 \x01(\t\x12\x0e\n\x06\x63onfig\x18\x08 \x01(\t\x12+\n\x06splits\x18\t \x03(\x0b\x32\x1b.mistudio.datasets.v1.Split\x12-\n\x07\x63olumns\x18\n \x03(\x0b\x32\x1c.mistudio.datasets.v1.Column\x12\x0c\n\x04rows\x18\x0b \x01(\x03\x12\x12\n\nsize_bytes\x18\x0c \x01(\x03\x12\x15\n\rdamaged_lines\x18\r \x01(\x03\x12\x32\n\x07\x64\x61maged\x18\x0e \x03(\x0b\x32!.mistudio.datasets.v1.DamagedLine\x12\x39\n\x06labels\x18\x0f \x03(\x0b\x32).mistudio.datasets.v1.Dataset.LabelsEntry\x12\x0e\n\x06job_id\x18\x10 \x01(\t\x12/\n\x0b\x63reate_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x13 \x01(\t\x12/\n\x08\x64isk_use\x18\x14 \x01(\x0b\x32\x1d.mistudio.datasets.v1.DiskUse\x12\x35\n\nword_index\x18\x15 \x01(\x0b\x32!.mistudio.datasets.v1.DerivedData\x12<\n\x11\x63olumn_statistics\x18\x16 \x01(\x0b\x32!.mistudio.datasets.v1.DerivedData\x12\x14\n\x0c\x63olumn_count\x18\x17 \x01(\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"~\n\x07\x44iskUse\x12\x13\n\x0btotal_bytes\x18\x01 \x01(\x03\x12\x15\n\rdataset_bytes\x18\x02 \x01(\x03\x12\x15\n\rderived_bytes\x18\x03 \x01(\x03\x12\x1a\n\x12tokenization_bytes\x18\x04 \x01(\x03\x12\x14\n\x0c\x65xport_bytes\x18\x05 \x01(\x03\"9\n\x0b\x44\x61magedLine\x12\x0c\n\x04line\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t*\xc0\x01\n\rDatasetStatus\x12\x1e\n\x1a\x44\x41TASET_STATUS_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x44\x41TASET_STATUS_DOWNLOADING\x10\x01\x12\x1d\n\x19\x44\x41TASET_STATUS_PROCESSING\x10\x02\x12\x18\n\x14\x44\x41TASET_STATUS_READY\x10\x03\x12\x18\n\x14\x44\x41TASET_STATUS_ERROR\x10\x04\x12\x1c\n\x18\x44\x41TASET_STATUS_CANCELLED\x10\x05*\x90\x01\n\x0cUploadFormat\x12\x1d\n\x19UPLOAD_FORMAT_UNSPECIFIED\x10\x00\x12\x17\n\x13UPLOAD_FORMAT_JSONL\x10\x01\x12\x15\n\x11UPLOAD_FORMAT_CSV\x10\x02\x12\x19\n\x15UPLOAD_FORMAT_PARQUET\x10\x03\x12\x16\n\x12UPLOAD_FORMAT_TEXT\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,18 +36,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DATASET_LABELSENTRY']._loaded_options = None
   _globals['_DATASET_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_DATASETSTATUS']._serialized_start=912
-  _globals['_DATASETSTATUS']._serialized_end=1104
-  _globals['_UPLOADFORMAT']._serialized_start=1107
-  _globals['_UPLOADFORMAT']._serialized_end=1251
-  _globals['_SPLIT']._serialized_start=121
-  _globals['_SPLIT']._serialized_end=176
-  _globals['_COLUMN']._serialized_start=178
-  _globals['_COLUMN']._serialized_end=214
-  _globals['_DATASET']._serialized_start=217
-  _globals['_DATASET']._serialized_end=850
-  _globals['_DATASET_LABELSENTRY']._serialized_start=805
-  _globals['_DATASET_LABELSENTRY']._serialized_end=850
-  _globals['_DAMAGEDLINE']._serialized_start=852
-  _globals['_DAMAGEDLINE']._serialized_end=909
+  _globals['_DATASETSTATUS']._serialized_start=1269
+  _globals['_DATASETSTATUS']._serialized_end=1461
+  _globals['_UPLOADFORMAT']._serialized_start=1464
+  _globals['_UPLOADFORMAT']._serialized_end=1608
+  _globals['_SPLIT']._serialized_start=162
+  _globals['_SPLIT']._serialized_end=217
+  _globals['_COLUMN']._serialized_start=219
+  _globals['_COLUMN']._serialized_end=255
+  _globals['_DATASET']._serialized_start=258
+  _globals['_DATASET']._serialized_end=1079
+  _globals['_DATASET_LABELSENTRY']._serialized_start=1034
+  _globals['_DATASET_LABELSENTRY']._serialized_end=1079
+  _globals['_DISKUSE']._serialized_start=1081
+  _globals['_DISKUSE']._serialized_end=1207
+  _globals['_DAMAGEDLINE']._serialized_start=1209
+  _globals['_DAMAGEDLINE']._serialized_end=1266
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from mistudio.datasets.v1 import derived_data_pb2 as _derived_data_pb2
 from mistudio.jobs.v1 import job_pb2 as _job_pb2
 import builtins as _builtins
 import sys
@@ -130,7 +131,7 @@ class Column(_message.Message):
     name: _builtins.str
     """Name of the column."""
     type: _builtins.str
-    """Type of its values in Arrow's notation, for example `string` or `list<item: int64>`."""
+    """Type of its values in Arrow's notation, for example `string` or `list<item: int64>`; its first 1,000 characters."""
     def __init__(
         self,
         *,
@@ -190,6 +191,10 @@ class Dataset(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    DISK_USE_FIELD_NUMBER: _builtins.int
+    WORD_INDEX_FIELD_NUMBER: _builtins.int
+    COLUMN_STATISTICS_FIELD_NUMBER: _builtins.int
+    COLUMN_COUNT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUID of the dataset."""
     name: _builtins.str
@@ -214,6 +219,8 @@ class Dataset(_message.Message):
     """UUID of the job that brings or brought it in."""
     etag: _builtins.str
     """Changes with every change; give it to update or delete exactly this state."""
+    column_count: _builtins.int
+    """Columns in all, shown or not; 0 until READY."""
     @_builtins.property
     def error(self) -> _job_pb2.JobError:
         """Why its status is ERROR; absent otherwise."""
@@ -224,11 +231,13 @@ class Dataset(_message.Message):
 
     @_builtins.property
     def columns(self) -> _containers.RepeatedCompositeFieldContainer[Global___Column]:
-        """Columns, the same in every split; empty until READY."""
+        """Columns, the same in every split; empty until READY. Lists show the first 100 of them, fewer where 6 KiB do not
+        hold that many; other answers show all, as far as 12 MiB hold them. `column_count` tells how many there are.
+        """
 
     @_builtins.property
     def damaged(self) -> _containers.RepeatedCompositeFieldContainer[Global___DamagedLine]:
-        """The first damaged lines, at most 100."""
+        """The first damaged lines, at most 100; in lists as many as fit behind the columns."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -241,6 +250,18 @@ class Dataset(_message.Message):
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it last changed."""
+
+    @_builtins.property
+    def disk_use(self) -> Global___DiskUse:
+        """What it and all that was made of it take in the store."""
+
+    @_builtins.property
+    def word_index(self) -> _derived_data_pb2.DerivedData:
+        """The index that ranks searches for words."""
+
+    @_builtins.property
+    def column_statistics(self) -> _derived_data_pb2.DerivedData:
+        """The statistics of its columns."""
 
     def __init__(
         self,
@@ -264,14 +285,56 @@ class Dataset(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        disk_use: Global___DiskUse | None = ...,
+        word_index: _derived_data_pb2.DerivedData | None = ...,
+        column_statistics: _derived_data_pb2.DerivedData | None = ...,
+        column_count: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "error", b"error", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["column_statistics", b"column_statistics", "create_time", b"create_time", "disk_use", b"disk_use", "error", b"error", "update_time", b"update_time", "word_index", b"word_index"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "commit", b"commit", "config", b"config", "create_time", b"create_time", "damaged", b"damaged", "damaged_lines", b"damaged_lines", "error", b"error", "etag", b"etag", "id", b"id", "job_id", b"job_id", "labels", b"labels", "name", b"name", "repo_id", b"repo_id", "revision", b"revision", "rows", b"rows", "size_bytes", b"size_bytes", "splits", b"splits", "status", b"status", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column_count", b"column_count", "column_statistics", b"column_statistics", "columns", b"columns", "commit", b"commit", "config", b"config", "create_time", b"create_time", "damaged", b"damaged", "damaged_lines", b"damaged_lines", "disk_use", b"disk_use", "error", b"error", "etag", b"etag", "id", b"id", "job_id", b"job_id", "labels", b"labels", "name", b"name", "repo_id", b"repo_id", "revision", b"revision", "rows", b"rows", "size_bytes", b"size_bytes", "splits", b"splits", "status", b"status", "update_time", b"update_time", "word_index", b"word_index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Dataset: _TypeAlias = Dataset  # noqa: Y015
+
+@_typing.final
+class DiskUse(_message.Message):
+    """Bytes in the store."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    DATASET_BYTES_FIELD_NUMBER: _builtins.int
+    DERIVED_BYTES_FIELD_NUMBER: _builtins.int
+    TOKENIZATION_BYTES_FIELD_NUMBER: _builtins.int
+    EXPORT_BYTES_FIELD_NUMBER: _builtins.int
+    total_bytes: _builtins.int
+    """All of the following."""
+    dataset_bytes: _builtins.int
+    """The dataset's own files."""
+    derived_bytes: _builtins.int
+    """Its word index and column statistics."""
+    tokenization_bytes: _builtins.int
+    """Its tokenizations."""
+    export_bytes: _builtins.int
+    """Exports of its tokenizations."""
+    def __init__(
+        self,
+        *,
+        total_bytes: _builtins.int = ...,
+        dataset_bytes: _builtins.int = ...,
+        derived_bytes: _builtins.int = ...,
+        tokenization_bytes: _builtins.int = ...,
+        export_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_bytes", b"dataset_bytes", "derived_bytes", b"derived_bytes", "export_bytes", b"export_bytes", "tokenization_bytes", b"tokenization_bytes", "total_bytes", b"total_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiskUse: _TypeAlias = DiskUse  # noqa: Y015
 
 @_typing.final
 class DamagedLine(_message.Message):

@@ -24,55 +24,93 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
+from mistudio.datasets.v1 import column_statistics_pb2 as mistudio_dot_datasets_dot_v1_dot_column__statistics__pb2
 from mistudio.datasets.v1 import dataset_pb2 as mistudio_dot_datasets_dot_v1_dot_dataset__pb2
+from mistudio.datasets.v1 import inspection_pb2 as mistudio_dot_datasets_dot_v1_dot_inspection__pb2
+from mistudio.datasets.v1 import sample_pb2 as mistudio_dot_datasets_dot_v1_dot_sample__pb2
+from mistudio.datasets.v1 import upload_pb2 as mistudio_dot_datasets_dot_v1_dot_upload__pb2
 from mistudio.jobs.v1 import job_pb2 as mistudio_dot_jobs_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+mistudio/datasets/v1/datasets_service.proto\x12\x14mistudio.datasets.v1\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\"mistudio/datasets/v1/dataset.proto\x1a\x1amistudio/jobs/v1/job.proto\"\x90\x01\n\x16\x44ownloadDatasetRequest\x12\x0f\n\x07repo_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x0e\n\x06\x63onfig\x18\x03 \x01(\t\x12\x0e\n\x06splits\x18\x04 \x03(\t\x12\x11\n\thub_token\x18\x05 \x01(\t\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\"}\n\x17\x44ownloadDatasetResponse\x12.\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1d.mistudio.datasets.v1.Dataset\x12\"\n\x03job\x18\x02 \x01(\x0b\x32\x15.mistudio.jobs.v1.Job\x12\x0e\n\x06joined\x18\x03 \x01(\x08\"e\n\x14UploadDatasetRequest\x12\x34\n\x06header\x18\x01 \x01(\x0b\x32\".mistudio.datasets.v1.UploadHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\x8b\x01\n\x0cUploadHeader\x12\x11\n\tfile_name\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x32\n\x06\x66ormat\x18\x03 \x01(\x0e\x32\".mistudio.datasets.v1.UploadFormat\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"\x7f\n\x15UploadDatasetResponse\x12.\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1d.mistudio.datasets.v1.Dataset\x12\"\n\x03job\x18\x02 \x01(\x0b\x32\x15.mistudio.jobs.v1.Job\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\"\x1f\n\x11GetDatasetRequest\x12\n\n\x02id\x18\x01 \x01(\t\"D\n\x12GetDatasetResponse\x12.\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1d.mistudio.datasets.v1.Dataset\"n\n\x13ListDatasetsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06search\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\"t\n\x14ListDatasetsResponse\x12/\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x1d.mistudio.datasets.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"w\n\x14UpdateDatasetRequest\x12.\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1d.mistudio.datasets.v1.Dataset\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"G\n\x15UpdateDatasetResponse\x12.\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1d.mistudio.datasets.v1.Dataset\"\"\n\x14\x43\x61ncelDatasetRequest\x12\n\n\x02id\x18\x01 \x01(\t\"k\n\x15\x43\x61ncelDatasetResponse\x12.\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1d.mistudio.datasets.v1.Dataset\x12\"\n\x03job\x18\x02 \x01(\x0b\x32\x15.mistudio.jobs.v1.Job\"?\n\x14\x44\x65leteDatasetRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\";\n\x15\x44\x65leteDatasetResponse\x12\"\n\x03job\x18\x01 \x01(\x0b\x32\x15.mistudio.jobs.v1.Job\"n\n\x12ListSamplesRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\r\n\x05split\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"q\n\x13ListSamplesResponse\x12-\n\x07samples\x18\x01 \x03(\x0b\x32\x1c.mistudio.datasets.v1.Sample\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"p\n\x06Sample\x12\x0b\n\x03row\x18\x01 \x01(\x03\x12\'\n\x06values\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x30\n\tcut_cells\x18\x03 \x03(\x0b\x32\x1d.mistudio.datasets.v1.CutCell\"-\n\x07\x43utCell\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x32\xd7\x06\n\x0f\x44\x61tasetsService\x12n\n\x0f\x44ownloadDataset\x12,.mistudio.datasets.v1.DownloadDatasetRequest\x1a-.mistudio.datasets.v1.DownloadDatasetResponse\x12j\n\rUploadDataset\x12*.mistudio.datasets.v1.UploadDatasetRequest\x1a+.mistudio.datasets.v1.UploadDatasetResponse(\x01\x12_\n\nGetDataset\x12\'.mistudio.datasets.v1.GetDatasetRequest\x1a(.mistudio.datasets.v1.GetDatasetResponse\x12\x65\n\x0cListDatasets\x12).mistudio.datasets.v1.ListDatasetsRequest\x1a*.mistudio.datasets.v1.ListDatasetsResponse\x12h\n\rUpdateDataset\x12*.mistudio.datasets.v1.UpdateDatasetRequest\x1a+.mistudio.datasets.v1.UpdateDatasetResponse\x12h\n\rCancelDataset\x12*.mistudio.datasets.v1.CancelDatasetRequest\x1a+.mistudio.datasets.v1.CancelDatasetResponse\x12h\n\rDeleteDataset\x12*.mistudio.datasets.v1.DeleteDatasetRequest\x1a+.mistudio.datasets.v1.DeleteDatasetResponse\x12\x62\n\x0bListSamples\x12(.mistudio.datasets.v1.ListSamplesRequest\x1a).mistudio.datasets.v1.ListSamplesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+mistudio/datasets/v1/datasets_service.proto\x12\x14mistudio.datasets.v1\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a,mistudio/datasets/v1/column_statistics.proto\x1a\"mistudio/datasets/v1/dataset.proto\x1a%mistudio/datasets/v1/inspection.proto\x1a!mistudio/datasets/v1/sample.proto\x1a!mistudio/datasets/v1/upload.proto\x1a\x1amistudio/jobs/v1/job.proto\"M\n\x15InspectDatasetRequest\x12\x0f\n\x07repo_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x11\n\thub_token\x18\x03 \x01(\t\"U\n\x16InspectDatasetResponse\x12;\n\ninspection\x18\x01 \x01(\x0b\x32\'.mistudio.datasets.v1.DatasetInspection\"\x90\x01\n\x16\x44ownloadDatasetRequest\x12\x0f\n\x07repo_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x0e\n\x06\x63onfig\x18\x03 \x01(\t\x12\x0e\n\x06splits\x18\x04 \x03(\t\x12\x11\n\thub_token\x18\x05 \x01(\t\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\"}\n\x17\x44ownloadDatasetResponse\x12.\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1d.mistudio.datasets.v1.Dataset\x12\"\n\x03job\x18\x02 \x01(\x0b\x32\x15.mistudio.jobs.v1.Job\x12\x0e\n\x06joined\x18\x03 \x01(\x08\"e\n\x14UploadDatasetRequest\x12\x34\n\x06header\x18\x01 \x01(\x0b\x32\".mistudio.datasets.v1.UploadHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\x9b\x01\n\x0cUploadHeader\x12\x11\n\tfile_name\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x32\n\x06\x66ormat\x18\x03 \x01(\x0e\x32\".mistudio.datasets.v1.UploadFormat\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x0e\n\x06offset\x18\x06 \x01(\x03\"\x7f\n\x15UploadDatasetResponse\x12.\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1d.mistudio.datasets.v1.Dataset\x12\"\n\x03job\x18\x02 \x01(\x0b\x32\x15.mistudio.jobs.v1.Job\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\"&\n\x10GetUploadRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"A\n\x11GetUploadResponse\x12,\n\x06upload\x18\x01 \x01(\x0b\x32\x1c.mistudio.datasets.v1.Upload\"-\n\x17ReadDamagedLinesRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\")\n\x18ReadDamagedLinesResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"\x1f\n\x11GetDatasetRequest\x12\n\n\x02id\x18\x01 \x01(\t\"D\n\x12GetDatasetResponse\x12.\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1d.mistudio.datasets.v1.Dataset\"n\n\x13ListDatasetsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06search\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\"t\n\x14ListDatasetsResponse\x12/\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x1d.mistudio.datasets.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"w\n\x14UpdateDatasetRequest\x12.\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1d.mistudio.datasets.v1.Dataset\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"G\n\x15UpdateDatasetResponse\x12.\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1d.mistudio.datasets.v1.Dataset\"\"\n\x14\x43\x61ncelDatasetRequest\x12\n\n\x02id\x18\x01 \x01(\t\"k\n\x15\x43\x61ncelDatasetResponse\x12.\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1d.mistudio.datasets.v1.Dataset\x12\"\n\x03job\x18\x02 \x01(\x0b\x32\x15.mistudio.jobs.v1.Job\"?\n\x14\x44\x65leteDatasetRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\";\n\x15\x44\x65leteDatasetResponse\x12\"\n\x03job\x18\x01 \x01(\x0b\x32\x15.mistudio.jobs.v1.Job\"8\n\x1a\x42\x61tchDeleteDatasetsRequest\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"\x8f\x01\n\x1b\x42\x61tchDeleteDatasetsResponse\x12\x13\n\x0b\x64\x65leted_ids\x18\x01 \x03(\t\x12\x37\n\x08\x66\x61ilures\x18\x02 \x03(\x0b\x32%.mistudio.datasets.v1.DeletionFailure\x12\"\n\x03job\x18\x03 \x01(\x0b\x32\x15.mistudio.jobs.v1.Job\"H\n\x0f\x44\x65letionFailure\x12\n\n\x02id\x18\x01 \x01(\t\x12)\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x1a.mistudio.jobs.v1.JobError\"\xb7\x01\n\x12ListSamplesRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\r\n\x05split\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12\x30\n\x05query\x18\x06 \x01(\x0b\x32!.mistudio.datasets.v1.SampleQuery\x12\x15\n\rinclude_total\x18\x07 \x01(\x08\"\xd4\x01\n\x13ListSamplesResponse\x12-\n\x07samples\x18\x01 \x03(\x0b\x32\x1c.mistudio.datasets.v1.Sample\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x12.\n\x07ranking\x18\x04 \x01(\x0e\x32\x1d.mistudio.datasets.v1.Ranking\x12\x19\n\x11word_index_job_id\x18\x05 \x01(\t\x12\x16\n\x0etotal_is_known\x18\x06 \x01(\x08\"\xb0\x01\n\x06Sample\x12\x0b\n\x03row\x18\x01 \x01(\x03\x12\'\n\x06values\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x30\n\tcut_cells\x18\x03 \x03(\x0b\x32\x1d.mistudio.datasets.v1.CutCell\x12/\n\x08snippets\x18\x04 \x03(\x0b\x32\x1d.mistudio.datasets.v1.Snippet\x12\r\n\x05score\x18\x05 \x01(\x01\"-\n\x07\x43utCell\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"R\n\x10GetSampleRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\r\n\x05split\x18\x02 \x01(\t\x12\x0b\n\x03row\x18\x03 \x01(\x03\x12\x0e\n\x06\x63olumn\x18\x04 \x01(\t\"I\n\x11GetSampleResponse\x12\x34\n\x07\x63ontent\x18\x01 \x01(\x0b\x32#.mistudio.datasets.v1.SampleContent\",\n\x16\x43reateWordIndexRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\"}\n\x17\x43reateWordIndexResponse\x12.\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1d.mistudio.datasets.v1.Dataset\x12\"\n\x03job\x18\x02 \x01(\x0b\x32\x15.mistudio.jobs.v1.Job\x12\x0e\n\x06joined\x18\x03 \x01(\x08\"3\n\x1d\x43reateColumnStatisticsRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\"\x84\x01\n\x1e\x43reateColumnStatisticsResponse\x12.\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1d.mistudio.datasets.v1.Dataset\x12\"\n\x03job\x18\x02 \x01(\x0b\x32\x15.mistudio.jobs.v1.Job\x12\x0e\n\x06joined\x18\x03 \x01(\x08\"P\n\x1aGetColumnStatisticsRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\r\n\x05split\x18\x02 \x01(\t\x12\x0f\n\x07\x63olumns\x18\x03 \x03(\t\"e\n\x1bGetColumnStatisticsResponse\x12\r\n\x05split\x18\x01 \x01(\t\x12\x37\n\x07\x63olumns\x18\x02 \x03(\x0b\x32&.mistudio.datasets.v1.ColumnStatistics2\xe5\r\n\x0f\x44\x61tasetsService\x12k\n\x0eInspectDataset\x12+.mistudio.datasets.v1.InspectDatasetRequest\x1a,.mistudio.datasets.v1.InspectDatasetResponse\x12n\n\x0f\x44ownloadDataset\x12,.mistudio.datasets.v1.DownloadDatasetRequest\x1a-.mistudio.datasets.v1.DownloadDatasetResponse\x12j\n\rUploadDataset\x12*.mistudio.datasets.v1.UploadDatasetRequest\x1a+.mistudio.datasets.v1.UploadDatasetResponse(\x01\x12\\\n\tGetUpload\x12&.mistudio.datasets.v1.GetUploadRequest\x1a\'.mistudio.datasets.v1.GetUploadResponse\x12s\n\x10ReadDamagedLines\x12-.mistudio.datasets.v1.ReadDamagedLinesRequest\x1a..mistudio.datasets.v1.ReadDamagedLinesResponse0\x01\x12_\n\nGetDataset\x12\'.mistudio.datasets.v1.GetDatasetRequest\x1a(.mistudio.datasets.v1.GetDatasetResponse\x12\x65\n\x0cListDatasets\x12).mistudio.datasets.v1.ListDatasetsRequest\x1a*.mistudio.datasets.v1.ListDatasetsResponse\x12h\n\rUpdateDataset\x12*.mistudio.datasets.v1.UpdateDatasetRequest\x1a+.mistudio.datasets.v1.UpdateDatasetResponse\x12h\n\rCancelDataset\x12*.mistudio.datasets.v1.CancelDatasetRequest\x1a+.mistudio.datasets.v1.CancelDatasetResponse\x12h\n\rDeleteDataset\x12*.mistudio.datasets.v1.DeleteDatasetRequest\x1a+.mistudio.datasets.v1.DeleteDatasetResponse\x12z\n\x13\x42\x61tchDeleteDatasets\x12\x30.mistudio.datasets.v1.BatchDeleteDatasetsRequest\x1a\x31.mistudio.datasets.v1.BatchDeleteDatasetsResponse\x12\x62\n\x0bListSamples\x12(.mistudio.datasets.v1.ListSamplesRequest\x1a).mistudio.datasets.v1.ListSamplesResponse\x12^\n\tGetSample\x12&.mistudio.datasets.v1.GetSampleRequest\x1a\'.mistudio.datasets.v1.GetSampleResponse0\x01\x12n\n\x0f\x43reateWordIndex\x12,.mistudio.datasets.v1.CreateWordIndexRequest\x1a-.mistudio.datasets.v1.CreateWordIndexResponse\x12\x83\x01\n\x16\x43reateColumnStatistics\x12\x33.mistudio.datasets.v1.CreateColumnStatisticsRequest\x1a\x34.mistudio.datasets.v1.CreateColumnStatisticsResponse\x12z\n\x13GetColumnStatistics\x12\x30.mistudio.datasets.v1.GetColumnStatisticsRequest\x1a\x31.mistudio.datasets.v1.GetColumnStatisticsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mistudio.datasets.v1.datasets_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DOWNLOADDATASETREQUEST']._serialized_start=198
-  _globals['_DOWNLOADDATASETREQUEST']._serialized_end=342
-  _globals['_DOWNLOADDATASETRESPONSE']._serialized_start=344
-  _globals['_DOWNLOADDATASETRESPONSE']._serialized_end=469
-  _globals['_UPLOADDATASETREQUEST']._serialized_start=471
-  _globals['_UPLOADDATASETREQUEST']._serialized_end=572
-  _globals['_UPLOADHEADER']._serialized_start=575
-  _globals['_UPLOADHEADER']._serialized_end=714
-  _globals['_UPLOADDATASETRESPONSE']._serialized_start=716
-  _globals['_UPLOADDATASETRESPONSE']._serialized_end=843
-  _globals['_GETDATASETREQUEST']._serialized_start=845
-  _globals['_GETDATASETREQUEST']._serialized_end=876
-  _globals['_GETDATASETRESPONSE']._serialized_start=878
-  _globals['_GETDATASETRESPONSE']._serialized_end=946
-  _globals['_LISTDATASETSREQUEST']._serialized_start=948
-  _globals['_LISTDATASETSREQUEST']._serialized_end=1058
-  _globals['_LISTDATASETSRESPONSE']._serialized_start=1060
-  _globals['_LISTDATASETSRESPONSE']._serialized_end=1176
-  _globals['_UPDATEDATASETREQUEST']._serialized_start=1178
-  _globals['_UPDATEDATASETREQUEST']._serialized_end=1297
-  _globals['_UPDATEDATASETRESPONSE']._serialized_start=1299
-  _globals['_UPDATEDATASETRESPONSE']._serialized_end=1370
-  _globals['_CANCELDATASETREQUEST']._serialized_start=1372
-  _globals['_CANCELDATASETREQUEST']._serialized_end=1406
-  _globals['_CANCELDATASETRESPONSE']._serialized_start=1408
-  _globals['_CANCELDATASETRESPONSE']._serialized_end=1515
-  _globals['_DELETEDATASETREQUEST']._serialized_start=1517
-  _globals['_DELETEDATASETREQUEST']._serialized_end=1580
-  _globals['_DELETEDATASETRESPONSE']._serialized_start=1582
-  _globals['_DELETEDATASETRESPONSE']._serialized_end=1641
-  _globals['_LISTSAMPLESREQUEST']._serialized_start=1643
-  _globals['_LISTSAMPLESREQUEST']._serialized_end=1753
-  _globals['_LISTSAMPLESRESPONSE']._serialized_start=1755
-  _globals['_LISTSAMPLESRESPONSE']._serialized_end=1868
-  _globals['_SAMPLE']._serialized_start=1870
-  _globals['_SAMPLE']._serialized_end=1982
-  _globals['_CUTCELL']._serialized_start=1984
-  _globals['_CUTCELL']._serialized_end=2029
-  _globals['_DATASETSSERVICE']._serialized_start=2032
-  _globals['_DATASETSSERVICE']._serialized_end=2887
+  _globals['_INSPECTDATASETREQUEST']._serialized_start=352
+  _globals['_INSPECTDATASETREQUEST']._serialized_end=429
+  _globals['_INSPECTDATASETRESPONSE']._serialized_start=431
+  _globals['_INSPECTDATASETRESPONSE']._serialized_end=516
+  _globals['_DOWNLOADDATASETREQUEST']._serialized_start=519
+  _globals['_DOWNLOADDATASETREQUEST']._serialized_end=663
+  _globals['_DOWNLOADDATASETRESPONSE']._serialized_start=665
+  _globals['_DOWNLOADDATASETRESPONSE']._serialized_end=790
+  _globals['_UPLOADDATASETREQUEST']._serialized_start=792
+  _globals['_UPLOADDATASETREQUEST']._serialized_end=893
+  _globals['_UPLOADHEADER']._serialized_start=896
+  _globals['_UPLOADHEADER']._serialized_end=1051
+  _globals['_UPLOADDATASETRESPONSE']._serialized_start=1053
+  _globals['_UPLOADDATASETRESPONSE']._serialized_end=1180
+  _globals['_GETUPLOADREQUEST']._serialized_start=1182
+  _globals['_GETUPLOADREQUEST']._serialized_end=1220
+  _globals['_GETUPLOADRESPONSE']._serialized_start=1222
+  _globals['_GETUPLOADRESPONSE']._serialized_end=1287
+  _globals['_READDAMAGEDLINESREQUEST']._serialized_start=1289
+  _globals['_READDAMAGEDLINESREQUEST']._serialized_end=1334
+  _globals['_READDAMAGEDLINESRESPONSE']._serialized_start=1336
+  _globals['_READDAMAGEDLINESRESPONSE']._serialized_end=1377
+  _globals['_GETDATASETREQUEST']._serialized_start=1379
+  _globals['_GETDATASETREQUEST']._serialized_end=1410
+  _globals['_GETDATASETRESPONSE']._serialized_start=1412
+  _globals['_GETDATASETRESPONSE']._serialized_end=1480
+  _globals['_LISTDATASETSREQUEST']._serialized_start=1482
+  _globals['_LISTDATASETSREQUEST']._serialized_end=1592
+  _globals['_LISTDATASETSRESPONSE']._serialized_start=1594
+  _globals['_LISTDATASETSRESPONSE']._serialized_end=1710
+  _globals['_UPDATEDATASETREQUEST']._serialized_start=1712
+  _globals['_UPDATEDATASETREQUEST']._serialized_end=1831
+  _globals['_UPDATEDATASETRESPONSE']._serialized_start=1833
+  _globals['_UPDATEDATASETRESPONSE']._serialized_end=1904
+  _globals['_CANCELDATASETREQUEST']._serialized_start=1906
+  _globals['_CANCELDATASETREQUEST']._serialized_end=1940
+  _globals['_CANCELDATASETRESPONSE']._serialized_start=1942
+  _globals['_CANCELDATASETRESPONSE']._serialized_end=2049
+  _globals['_DELETEDATASETREQUEST']._serialized_start=2051
+  _globals['_DELETEDATASETREQUEST']._serialized_end=2114
+  _globals['_DELETEDATASETRESPONSE']._serialized_start=2116
+  _globals['_DELETEDATASETRESPONSE']._serialized_end=2175
+  _globals['_BATCHDELETEDATASETSREQUEST']._serialized_start=2177
+  _globals['_BATCHDELETEDATASETSREQUEST']._serialized_end=2233
+  _globals['_BATCHDELETEDATASETSRESPONSE']._serialized_start=2236
+  _globals['_BATCHDELETEDATASETSRESPONSE']._serialized_end=2379
+  _globals['_DELETIONFAILURE']._serialized_start=2381
+  _globals['_DELETIONFAILURE']._serialized_end=2453
+  _globals['_LISTSAMPLESREQUEST']._serialized_start=2456
+  _globals['_LISTSAMPLESREQUEST']._serialized_end=2639
+  _globals['_LISTSAMPLESRESPONSE']._serialized_start=2642
+  _globals['_LISTSAMPLESRESPONSE']._serialized_end=2854
+  _globals['_SAMPLE']._serialized_start=2857
+  _globals['_SAMPLE']._serialized_end=3033
+  _globals['_CUTCELL']._serialized_start=3035
+  _globals['_CUTCELL']._serialized_end=3080
+  _globals['_GETSAMPLEREQUEST']._serialized_start=3082
+  _globals['_GETSAMPLEREQUEST']._serialized_end=3164
+  _globals['_GETSAMPLERESPONSE']._serialized_start=3166
+  _globals['_GETSAMPLERESPONSE']._serialized_end=3239
+  _globals['_CREATEWORDINDEXREQUEST']._serialized_start=3241
+  _globals['_CREATEWORDINDEXREQUEST']._serialized_end=3285
+  _globals['_CREATEWORDINDEXRESPONSE']._serialized_start=3287
+  _globals['_CREATEWORDINDEXRESPONSE']._serialized_end=3412
+  _globals['_CREATECOLUMNSTATISTICSREQUEST']._serialized_start=3414
+  _globals['_CREATECOLUMNSTATISTICSREQUEST']._serialized_end=3465
+  _globals['_CREATECOLUMNSTATISTICSRESPONSE']._serialized_start=3468
+  _globals['_CREATECOLUMNSTATISTICSRESPONSE']._serialized_end=3600
+  _globals['_GETCOLUMNSTATISTICSREQUEST']._serialized_start=3602
+  _globals['_GETCOLUMNSTATISTICSREQUEST']._serialized_end=3682
+  _globals['_GETCOLUMNSTATISTICSRESPONSE']._serialized_start=3684
+  _globals['_GETCOLUMNSTATISTICSRESPONSE']._serialized_end=3785
+  _globals['_DATASETSSERVICE']._serialized_start=3788
+  _globals['_DATASETSSERVICE']._serialized_end=5553
 # @@protoc_insertion_point(module_scope)

@@ -9,7 +9,11 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
+from mistudio.datasets.v1 import column_statistics_pb2 as _column_statistics_pb2
 from mistudio.datasets.v1 import dataset_pb2 as _dataset_pb2
+from mistudio.datasets.v1 import inspection_pb2 as _inspection_pb2
+from mistudio.datasets.v1 import sample_pb2 as _sample_pb2
+from mistudio.datasets.v1 import upload_pb2 as _upload_pb2
 from mistudio.jobs.v1 import job_pb2 as _job_pb2
 import builtins as _builtins
 import sys
@@ -21,6 +25,60 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+@_typing.final
+class InspectDatasetRequest(_message.Message):
+    """Asks what the Hub says about a dataset."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPO_ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    HUB_TOKEN_FIELD_NUMBER: _builtins.int
+    repo_id: _builtins.str
+    """Hub repository, `owner/name`."""
+    revision: _builtins.str
+    """Branch, tag or commit; empty means `main`."""
+    hub_token: _builtins.str
+    """Hub token for gated or private repositories; used for this call only."""
+    def __init__(
+        self,
+        *,
+        repo_id: _builtins.str = ...,
+        revision: _builtins.str = ...,
+        hub_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hub_token", b"hub_token", "repo_id", b"repo_id", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InspectDatasetRequest: _TypeAlias = InspectDatasetRequest  # noqa: Y015
+
+@_typing.final
+class InspectDatasetResponse(_message.Message):
+    """What the Hub says about a dataset."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSPECTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def inspection(self) -> _inspection_pb2.DatasetInspection:
+        """The findings."""
+
+    def __init__(
+        self,
+        *,
+        inspection: _inspection_pb2.DatasetInspection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["inspection", b"inspection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inspection", b"inspection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InspectDatasetResponse: _TypeAlias = InspectDatasetResponse  # noqa: Y015
 
 @_typing.final
 class DownloadDatasetRequest(_message.Message):
@@ -145,6 +203,7 @@ class UploadHeader(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
     file_name: _builtins.str
     """Name of the file, for its format and the dataset's name. Never used as a path."""
     name: _builtins.str
@@ -154,7 +213,11 @@ class UploadHeader(_message.Message):
     size_bytes: _builtins.int
     """Size of the whole file; when set, an upload of any other size is refused."""
     request_id: _builtins.str
-    """Makes the call safe to repeat."""
+    """Makes the call safe to repeat, and to go on with after a cut: see `offset`."""
+    offset: _builtins.int
+    """Position of the first chunk in the file. To go on after a cut, give the same request_id and the `received_bytes`
+    that GetUpload tells; any other is UPLOAD_OFFSET_MISMATCH. 0 begins, or starts over.
+    """
     def __init__(
         self,
         *,
@@ -163,10 +226,11 @@ class UploadHeader(_message.Message):
         format: _dataset_pb2.UploadFormat.ValueType = ...,
         size_bytes: _builtins.int = ...,
         request_id: _builtins.str = ...,
+        offset: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_name", b"file_name", "format", b"format", "name", b"name", "request_id", b"request_id", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_name", b"file_name", "format", b"format", "name", b"name", "offset", b"offset", "request_id", b"request_id", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -205,6 +269,96 @@ class UploadDatasetResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UploadDatasetResponse: _TypeAlias = UploadDatasetResponse  # noqa: Y015
+
+@_typing.final
+class GetUploadRequest(_message.Message):
+    """Asks for an upload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The `request_id` it was begun with."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUploadRequest: _TypeAlias = GetUploadRequest  # noqa: Y015
+
+@_typing.final
+class GetUploadResponse(_message.Message):
+    """An upload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def upload(self) -> _upload_pb2.Upload:
+        """The upload."""
+
+    def __init__(
+        self,
+        *,
+        upload: _upload_pb2.Upload | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["upload", b"upload"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["upload", b"upload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUploadResponse: _TypeAlias = GetUploadResponse  # noqa: Y015
+
+@_typing.final
+class ReadDamagedLinesRequest(_message.Message):
+    """Asks for the damaged lines of a dataset."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_ID_FIELD_NUMBER: _builtins.int
+    dataset_id: _builtins.str
+    """UUID of the dataset; it must be READY."""
+    def __init__(
+        self,
+        *,
+        dataset_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadDamagedLinesRequest: _TypeAlias = ReadDamagedLinesRequest  # noqa: Y015
+
+@_typing.final
+class ReadDamagedLinesResponse(_message.Message):
+    """A piece of the damaged lines."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHUNK_FIELD_NUMBER: _builtins.int
+    chunk: _builtins.bytes
+    """Bytes of the JSON Lines in order, at most 1 MiB each."""
+    def __init__(
+        self,
+        *,
+        chunk: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadDamagedLinesResponse: _TypeAlias = ReadDamagedLinesResponse  # noqa: Y015
 
 @_typing.final
 class GetDatasetRequest(_message.Message):
@@ -270,7 +424,9 @@ class ListDatasetsRequest(_message.Message):
     search: _builtins.str
     """Part of the name or repository, in any case."""
     filter: _builtins.str
-    """AIP-160 subset over status, name, repo_id, rows, size_bytes, created_at. Example: `status = READY AND rows > 1000`."""
+    """AIP-160 subset over status, name, repo_id, rows, size_bytes, created_at, and labels as
+    `labels.<key>`. Example: `status = READY AND rows > 1000 AND labels.team = "vision"`.
+    """
     order_by: _builtins.str
     """`created_at`, `name`, `rows` or `size_bytes`, each with `desc` if wished; default `created_at desc`."""
     def __init__(
@@ -483,6 +639,98 @@ class DeleteDatasetResponse(_message.Message):
 Global___DeleteDatasetResponse: _TypeAlias = DeleteDatasetResponse  # noqa: Y015
 
 @_typing.final
+class BatchDeleteDatasetsRequest(_message.Message):
+    """Deletes datasets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDS_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    force: _builtins.bool
+    """Delete the tokenizations that need them as well."""
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """UUIDs of the datasets, 1 to 1,000."""
+
+    def __init__(
+        self,
+        *,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+        force: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "ids", b"ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchDeleteDatasetsRequest: _TypeAlias = BatchDeleteDatasetsRequest  # noqa: Y015
+
+@_typing.final
+class BatchDeleteDatasetsResponse(_message.Message):
+    """The datasets that are gone from lists, and those that are not."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELETED_IDS_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def deleted_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """UUIDs of the datasets that were deleted."""
+
+    @_builtins.property
+    def failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeletionFailure]:
+        """The datasets that were not."""
+
+    @_builtins.property
+    def job(self) -> _job_pb2.Job:
+        """The job that removes the files; absent when nothing was deleted."""
+
+    def __init__(
+        self,
+        *,
+        deleted_ids: _abc.Iterable[_builtins.str] | None = ...,
+        failures: _abc.Iterable[Global___DeletionFailure] | None = ...,
+        job: _job_pb2.Job | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_ids", b"deleted_ids", "failures", b"failures", "job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchDeleteDatasetsResponse: _TypeAlias = BatchDeleteDatasetsResponse  # noqa: Y015
+
+@_typing.final
+class DeletionFailure(_message.Message):
+    """A dataset that was not deleted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The id as it was given."""
+    @_builtins.property
+    def error(self) -> _job_pb2.JobError:
+        """Why, as the call for it alone would have failed."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        error: _job_pb2.JobError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeletionFailure: _TypeAlias = DeletionFailure  # noqa: Y015
+
+@_typing.final
 class ListSamplesRequest(_message.Message):
     """Asks for rows."""
 
@@ -493,16 +741,24 @@ class ListSamplesRequest(_message.Message):
     OFFSET_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    INCLUDE_TOTAL_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
     """UUID of the dataset."""
     split: _builtins.str
     """Split; empty means the only one, or `train`."""
     offset: _builtins.int
-    """First row, from 0."""
+    """First row, from 0; with a query, how many of the matching rows are passed over."""
     page_size: _builtins.int
     """Most rows in the answer, 1 to 1,000; 0 means 20. The answer is also kept under 2 MiB."""
     page_token: _builtins.str
     """`next_page_token` of the page before, in place of `offset`; empty for the first."""
+    include_total: _builtins.bool
+    """Count every row that matches the query, which means to read the whole split once; later pages know the figure."""
+    @_builtins.property
+    def query(self) -> _sample_pb2.SampleQuery:
+        """Rows that are wanted; absent means all."""
+
     def __init__(
         self,
         *,
@@ -511,10 +767,12 @@ class ListSamplesRequest(_message.Message):
         offset: _builtins.int = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        query: _sample_pb2.SampleQuery | None = ...,
+        include_total: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "offset", b"offset", "page_size", b"page_size", "page_token", b"page_token", "split", b"split"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "include_total", b"include_total", "offset", b"offset", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "split", b"split"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -529,10 +787,19 @@ class ListSamplesResponse(_message.Message):
     SAMPLES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    RANKING_FIELD_NUMBER: _builtins.int
+    WORD_INDEX_JOB_ID_FIELD_NUMBER: _builtins.int
+    TOTAL_IS_KNOWN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Token of the next page; empty after the last row."""
     total_size: _builtins.int
-    """Rows in the split."""
+    """Rows in the split that match, exactly; 0 where `total_is_known` is false."""
+    ranking: _sample_pb2.Ranking.ValueType
+    """How a search for words was ranked."""
+    word_index_job_id: _builtins.str
+    """UUID of the job that builds the word index, where a search for words was ranked without it."""
+    total_is_known: _builtins.bool
+    """Whether the matching rows have been counted (see `include_total`)."""
     @_builtins.property
     def samples(self) -> _containers.RepeatedCompositeFieldContainer[Global___Sample]:
         """The rows."""
@@ -543,10 +810,13 @@ class ListSamplesResponse(_message.Message):
         samples: _abc.Iterable[Global___Sample] | None = ...,
         next_page_token: _builtins.str = ...,
         total_size: _builtins.int = ...,
+        ranking: _sample_pb2.Ranking.ValueType = ...,
+        word_index_job_id: _builtins.str = ...,
+        total_is_known: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "samples", b"samples", "total_size", b"total_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "ranking", b"ranking", "samples", b"samples", "total_is_known", b"total_is_known", "total_size", b"total_size", "word_index_job_id", b"word_index_job_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -561,8 +831,12 @@ class Sample(_message.Message):
     ROW_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
     CUT_CELLS_FIELD_NUMBER: _builtins.int
+    SNIPPETS_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
     row: _builtins.int
     """Number of the row in its split, from 0."""
+    score: _builtins.float
+    """How well the row matches a search for words; higher is better."""
     @_builtins.property
     def values(self) -> _struct_pb2.Struct:
         """Its values by column. Images, audio and binary values are described, not included."""
@@ -571,16 +845,22 @@ class Sample(_message.Message):
     def cut_cells(self) -> _containers.RepeatedCompositeFieldContainer[Global___CutCell]:
         """Cells that were cut because they are big."""
 
+    @_builtins.property
+    def snippets(self) -> _containers.RepeatedCompositeFieldContainer[_sample_pb2.Snippet]:
+        """Where a search found something in this row, at most one for each column."""
+
     def __init__(
         self,
         *,
         row: _builtins.int = ...,
         values: _struct_pb2.Struct | None = ...,
         cut_cells: _abc.Iterable[Global___CutCell] | None = ...,
+        snippets: _abc.Iterable[_sample_pb2.Snippet] | None = ...,
+        score: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cut_cells", b"cut_cells", "row", b"row", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cut_cells", b"cut_cells", "row", b"row", "score", b"score", "snippets", b"snippets", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -611,3 +891,233 @@ class CutCell(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CutCell: _TypeAlias = CutCell  # noqa: Y015
+
+@_typing.final
+class GetSampleRequest(_message.Message):
+    """Asks for a whole cell or row."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_ID_FIELD_NUMBER: _builtins.int
+    SPLIT_FIELD_NUMBER: _builtins.int
+    ROW_FIELD_NUMBER: _builtins.int
+    COLUMN_FIELD_NUMBER: _builtins.int
+    dataset_id: _builtins.str
+    """UUID of the dataset."""
+    split: _builtins.str
+    """Split; empty means the only one, or `train`."""
+    row: _builtins.int
+    """Number of the row, from 0."""
+    column: _builtins.str
+    """Column; empty means the whole row as JSON."""
+    def __init__(
+        self,
+        *,
+        dataset_id: _builtins.str = ...,
+        split: _builtins.str = ...,
+        row: _builtins.int = ...,
+        column: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "dataset_id", b"dataset_id", "row", b"row", "split", b"split"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSampleRequest: _TypeAlias = GetSampleRequest  # noqa: Y015
+
+@_typing.final
+class GetSampleResponse(_message.Message):
+    """A piece of a cell or row."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def content(self) -> _sample_pb2.SampleContent:
+        """The piece."""
+
+    def __init__(
+        self,
+        *,
+        content: _sample_pb2.SampleContent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSampleResponse: _TypeAlias = GetSampleResponse  # noqa: Y015
+
+@_typing.final
+class CreateWordIndexRequest(_message.Message):
+    """Starts to build a word index."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_ID_FIELD_NUMBER: _builtins.int
+    dataset_id: _builtins.str
+    """UUID of the dataset; it must be READY."""
+    def __init__(
+        self,
+        *,
+        dataset_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateWordIndexRequest: _TypeAlias = CreateWordIndexRequest  # noqa: Y015
+
+@_typing.final
+class CreateWordIndexResponse(_message.Message):
+    """The word index on its way."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: _builtins.int
+    JOB_FIELD_NUMBER: _builtins.int
+    JOINED_FIELD_NUMBER: _builtins.int
+    joined: _builtins.bool
+    """Whether work that was running or done already was joined instead of started."""
+    @_builtins.property
+    def dataset(self) -> _dataset_pb2.Dataset:
+        """The dataset."""
+
+    @_builtins.property
+    def job(self) -> _job_pb2.Job:
+        """The job that builds the index."""
+
+    def __init__(
+        self,
+        *,
+        dataset: _dataset_pb2.Dataset | None = ...,
+        job: _job_pb2.Job | None = ...,
+        joined: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "job", b"job", "joined", b"joined"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateWordIndexResponse: _TypeAlias = CreateWordIndexResponse  # noqa: Y015
+
+@_typing.final
+class CreateColumnStatisticsRequest(_message.Message):
+    """Starts to make column statistics."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_ID_FIELD_NUMBER: _builtins.int
+    dataset_id: _builtins.str
+    """UUID of the dataset; it must be READY."""
+    def __init__(
+        self,
+        *,
+        dataset_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateColumnStatisticsRequest: _TypeAlias = CreateColumnStatisticsRequest  # noqa: Y015
+
+@_typing.final
+class CreateColumnStatisticsResponse(_message.Message):
+    """Column statistics on their way."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: _builtins.int
+    JOB_FIELD_NUMBER: _builtins.int
+    JOINED_FIELD_NUMBER: _builtins.int
+    joined: _builtins.bool
+    """Whether work that was running or done already was joined instead of started."""
+    @_builtins.property
+    def dataset(self) -> _dataset_pb2.Dataset:
+        """The dataset."""
+
+    @_builtins.property
+    def job(self) -> _job_pb2.Job:
+        """The job that makes them."""
+
+    def __init__(
+        self,
+        *,
+        dataset: _dataset_pb2.Dataset | None = ...,
+        job: _job_pb2.Job | None = ...,
+        joined: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "job", b"job", "joined", b"joined"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateColumnStatisticsResponse: _TypeAlias = CreateColumnStatisticsResponse  # noqa: Y015
+
+@_typing.final
+class GetColumnStatisticsRequest(_message.Message):
+    """Asks for column statistics."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_ID_FIELD_NUMBER: _builtins.int
+    SPLIT_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    dataset_id: _builtins.str
+    """UUID of the dataset; its column statistics must be READY."""
+    split: _builtins.str
+    """Split; empty means the only one, or `train`."""
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Columns; empty means all."""
+
+    def __init__(
+        self,
+        *,
+        dataset_id: _builtins.str = ...,
+        split: _builtins.str = ...,
+        columns: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "dataset_id", b"dataset_id", "split", b"split"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetColumnStatisticsRequest: _TypeAlias = GetColumnStatisticsRequest  # noqa: Y015
+
+@_typing.final
+class GetColumnStatisticsResponse(_message.Message):
+    """Column statistics of a split."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPLIT_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    split: _builtins.str
+    """Name of the split."""
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedCompositeFieldContainer[_column_statistics_pb2.ColumnStatistics]:
+        """One for each column."""
+
+    def __init__(
+        self,
+        *,
+        split: _builtins.str = ...,
+        columns: _abc.Iterable[_column_statistics_pb2.ColumnStatistics] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "split", b"split"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetColumnStatisticsResponse: _TypeAlias = GetColumnStatisticsResponse  # noqa: Y015

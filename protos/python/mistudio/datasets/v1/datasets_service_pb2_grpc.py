@@ -35,6 +35,11 @@ class DatasetsServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.InspectDataset = channel.unary_unary(
+                '/mistudio.datasets.v1.DatasetsService/InspectDataset',
+                request_serializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.InspectDatasetRequest.SerializeToString,
+                response_deserializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.InspectDatasetResponse.FromString,
+                _registered_method=True)
         self.DownloadDataset = channel.unary_unary(
                 '/mistudio.datasets.v1.DatasetsService/DownloadDataset',
                 request_serializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.DownloadDatasetRequest.SerializeToString,
@@ -44,6 +49,16 @@ class DatasetsServiceStub:
                 '/mistudio.datasets.v1.DatasetsService/UploadDataset',
                 request_serializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.UploadDatasetRequest.SerializeToString,
                 response_deserializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.UploadDatasetResponse.FromString,
+                _registered_method=True)
+        self.GetUpload = channel.unary_unary(
+                '/mistudio.datasets.v1.DatasetsService/GetUpload',
+                request_serializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.GetUploadRequest.SerializeToString,
+                response_deserializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.GetUploadResponse.FromString,
+                _registered_method=True)
+        self.ReadDamagedLines = channel.unary_stream(
+                '/mistudio.datasets.v1.DatasetsService/ReadDamagedLines',
+                request_serializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.ReadDamagedLinesRequest.SerializeToString,
+                response_deserializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.ReadDamagedLinesResponse.FromString,
                 _registered_method=True)
         self.GetDataset = channel.unary_unary(
                 '/mistudio.datasets.v1.DatasetsService/GetDataset',
@@ -70,16 +85,48 @@ class DatasetsServiceStub:
                 request_serializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.DeleteDatasetRequest.SerializeToString,
                 response_deserializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.DeleteDatasetResponse.FromString,
                 _registered_method=True)
+        self.BatchDeleteDatasets = channel.unary_unary(
+                '/mistudio.datasets.v1.DatasetsService/BatchDeleteDatasets',
+                request_serializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.BatchDeleteDatasetsRequest.SerializeToString,
+                response_deserializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.BatchDeleteDatasetsResponse.FromString,
+                _registered_method=True)
         self.ListSamples = channel.unary_unary(
                 '/mistudio.datasets.v1.DatasetsService/ListSamples',
                 request_serializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.ListSamplesRequest.SerializeToString,
                 response_deserializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.ListSamplesResponse.FromString,
+                _registered_method=True)
+        self.GetSample = channel.unary_stream(
+                '/mistudio.datasets.v1.DatasetsService/GetSample',
+                request_serializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.GetSampleRequest.SerializeToString,
+                response_deserializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.GetSampleResponse.FromString,
+                _registered_method=True)
+        self.CreateWordIndex = channel.unary_unary(
+                '/mistudio.datasets.v1.DatasetsService/CreateWordIndex',
+                request_serializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.CreateWordIndexRequest.SerializeToString,
+                response_deserializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.CreateWordIndexResponse.FromString,
+                _registered_method=True)
+        self.CreateColumnStatistics = channel.unary_unary(
+                '/mistudio.datasets.v1.DatasetsService/CreateColumnStatistics',
+                request_serializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.CreateColumnStatisticsRequest.SerializeToString,
+                response_deserializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.CreateColumnStatisticsResponse.FromString,
+                _registered_method=True)
+        self.GetColumnStatistics = channel.unary_unary(
+                '/mistudio.datasets.v1.DatasetsService/GetColumnStatistics',
+                request_serializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.GetColumnStatisticsRequest.SerializeToString,
+                response_deserializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.GetColumnStatisticsResponse.FromString,
                 _registered_method=True)
 
 
 class DatasetsServiceServicer:
     """Datasets: bring them in, look at them, let them go.
     """
+
+    def InspectDataset(self, request, context):
+        """What the Hub says about a dataset: configurations, splits, columns, rows, bytes, access. Fetches no data.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def DownloadDataset(self, request, context):
         """Starts to bring a dataset in from the Hub. The same work already running is joined, the same dataset already
@@ -92,6 +139,21 @@ class DatasetsServiceServicer:
     def UploadDataset(self, request_iterator, context):
         """Takes a local file: first `header`, then `chunk`s. Answers when the whole file is in the store; reading it goes on
         as a job.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetUpload(self, request, context):
+        """How much of an upload is in the store, to send the rest after a cut.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadDamagedLines(self, request, context):
+        """The lines of an upload or of Hub files that could not be read and were set aside, as JSON Lines with their file,
+        line, offset, reason and whole content.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,8 +194,43 @@ class DatasetsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchDeleteDatasets(self, request, context):
+        """Deletes up to 1,000 datasets; each is deleted or refused on its own, and the answer says which.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListSamples(self, request, context):
-        """A page of rows, from any row on.
+        """A page of rows: from any row on, or those that a query finds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSample(self, request, context):
+        """A whole cell however big it is, or a whole row as JSON.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateWordIndex(self, request, context):
+        """Starts to build the index that ranks searches for words; the first such search does so as well.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateColumnStatistics(self, request, context):
+        """Starts to make statistics of all columns over all rows of every split.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetColumnStatistics(self, request, context):
+        """The statistics of the columns of a split.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -142,6 +239,11 @@ class DatasetsServiceServicer:
 
 def add_DatasetsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'InspectDataset': grpc.unary_unary_rpc_method_handler(
+                    servicer.InspectDataset,
+                    request_deserializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.InspectDatasetRequest.FromString,
+                    response_serializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.InspectDatasetResponse.SerializeToString,
+            ),
             'DownloadDataset': grpc.unary_unary_rpc_method_handler(
                     servicer.DownloadDataset,
                     request_deserializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.DownloadDatasetRequest.FromString,
@@ -151,6 +253,16 @@ def add_DatasetsServiceServicer_to_server(servicer, server):
                     servicer.UploadDataset,
                     request_deserializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.UploadDatasetRequest.FromString,
                     response_serializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.UploadDatasetResponse.SerializeToString,
+            ),
+            'GetUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUpload,
+                    request_deserializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.GetUploadRequest.FromString,
+                    response_serializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.GetUploadResponse.SerializeToString,
+            ),
+            'ReadDamagedLines': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadDamagedLines,
+                    request_deserializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.ReadDamagedLinesRequest.FromString,
+                    response_serializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.ReadDamagedLinesResponse.SerializeToString,
             ),
             'GetDataset': grpc.unary_unary_rpc_method_handler(
                     servicer.GetDataset,
@@ -177,10 +289,35 @@ def add_DatasetsServiceServicer_to_server(servicer, server):
                     request_deserializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.DeleteDatasetRequest.FromString,
                     response_serializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.DeleteDatasetResponse.SerializeToString,
             ),
+            'BatchDeleteDatasets': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchDeleteDatasets,
+                    request_deserializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.BatchDeleteDatasetsRequest.FromString,
+                    response_serializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.BatchDeleteDatasetsResponse.SerializeToString,
+            ),
             'ListSamples': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSamples,
                     request_deserializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.ListSamplesRequest.FromString,
                     response_serializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.ListSamplesResponse.SerializeToString,
+            ),
+            'GetSample': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetSample,
+                    request_deserializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.GetSampleRequest.FromString,
+                    response_serializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.GetSampleResponse.SerializeToString,
+            ),
+            'CreateWordIndex': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateWordIndex,
+                    request_deserializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.CreateWordIndexRequest.FromString,
+                    response_serializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.CreateWordIndexResponse.SerializeToString,
+            ),
+            'CreateColumnStatistics': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateColumnStatistics,
+                    request_deserializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.CreateColumnStatisticsRequest.FromString,
+                    response_serializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.CreateColumnStatisticsResponse.SerializeToString,
+            ),
+            'GetColumnStatistics': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetColumnStatistics,
+                    request_deserializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.GetColumnStatisticsRequest.FromString,
+                    response_serializer=mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.GetColumnStatisticsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -193,6 +330,33 @@ def add_DatasetsServiceServicer_to_server(servicer, server):
 class DatasetsService:
     """Datasets: bring them in, look at them, let them go.
     """
+
+    @staticmethod
+    def InspectDataset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mistudio.datasets.v1.DatasetsService/InspectDataset',
+            mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.InspectDatasetRequest.SerializeToString,
+            mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.InspectDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def DownloadDataset(request,
@@ -238,6 +402,60 @@ class DatasetsService:
             '/mistudio.datasets.v1.DatasetsService/UploadDataset',
             mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.UploadDatasetRequest.SerializeToString,
             mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.UploadDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mistudio.datasets.v1.DatasetsService/GetUpload',
+            mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.GetUploadRequest.SerializeToString,
+            mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.GetUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadDamagedLines(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mistudio.datasets.v1.DatasetsService/ReadDamagedLines',
+            mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.ReadDamagedLinesRequest.SerializeToString,
+            mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.ReadDamagedLinesResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -384,6 +602,33 @@ class DatasetsService:
             _registered_method=True)
 
     @staticmethod
+    def BatchDeleteDatasets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mistudio.datasets.v1.DatasetsService/BatchDeleteDatasets',
+            mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.BatchDeleteDatasetsRequest.SerializeToString,
+            mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.BatchDeleteDatasetsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListSamples(request,
             target,
             options=(),
@@ -400,6 +645,114 @@ class DatasetsService:
             '/mistudio.datasets.v1.DatasetsService/ListSamples',
             mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.ListSamplesRequest.SerializeToString,
             mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.ListSamplesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSample(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mistudio.datasets.v1.DatasetsService/GetSample',
+            mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.GetSampleRequest.SerializeToString,
+            mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.GetSampleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateWordIndex(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mistudio.datasets.v1.DatasetsService/CreateWordIndex',
+            mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.CreateWordIndexRequest.SerializeToString,
+            mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.CreateWordIndexResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateColumnStatistics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mistudio.datasets.v1.DatasetsService/CreateColumnStatistics',
+            mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.CreateColumnStatisticsRequest.SerializeToString,
+            mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.CreateColumnStatisticsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetColumnStatistics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mistudio.datasets.v1.DatasetsService/GetColumnStatistics',
+            mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.GetColumnStatisticsRequest.SerializeToString,
+            mistudio_dot_datasets_dot_v1_dot_datasets__service__pb2.GetColumnStatisticsResponse.FromString,
             options,
             channel_credentials,
             insecure,

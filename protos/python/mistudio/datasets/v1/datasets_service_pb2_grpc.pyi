@@ -33,6 +33,8 @@ class DatasetsServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> DatasetsServiceAsyncStub: ...
+    InspectDataset: _grpc.UnaryUnaryMultiCallable[_datasets_service_pb2.InspectDatasetRequest, _datasets_service_pb2.InspectDatasetResponse]
+    """What the Hub says about a dataset: configurations, splits, columns, rows, bytes, access. Fetches no data."""
     DownloadDataset: _grpc.UnaryUnaryMultiCallable[_datasets_service_pb2.DownloadDatasetRequest, _datasets_service_pb2.DownloadDatasetResponse]
     """Starts to bring a dataset in from the Hub. The same work already running is joined, the same dataset already
     here is returned.
@@ -40,6 +42,12 @@ class DatasetsServiceStub:
     UploadDataset: _grpc.StreamUnaryMultiCallable[_datasets_service_pb2.UploadDatasetRequest, _datasets_service_pb2.UploadDatasetResponse]
     """Takes a local file: first `header`, then `chunk`s. Answers when the whole file is in the store; reading it goes on
     as a job.
+    """
+    GetUpload: _grpc.UnaryUnaryMultiCallable[_datasets_service_pb2.GetUploadRequest, _datasets_service_pb2.GetUploadResponse]
+    """How much of an upload is in the store, to send the rest after a cut."""
+    ReadDamagedLines: _grpc.UnaryStreamMultiCallable[_datasets_service_pb2.ReadDamagedLinesRequest, _datasets_service_pb2.ReadDamagedLinesResponse]
+    """The lines of an upload or of Hub files that could not be read and were set aside, as JSON Lines with their file,
+    line, offset, reason and whole content.
     """
     GetDataset: _grpc.UnaryUnaryMultiCallable[_datasets_service_pb2.GetDatasetRequest, _datasets_service_pb2.GetDatasetResponse]
     """One dataset."""
@@ -51,14 +59,26 @@ class DatasetsServiceStub:
     """Stops a dataset that is on its way; its files go, the dataset stays as CANCELLED."""
     DeleteDataset: _grpc.UnaryUnaryMultiCallable[_datasets_service_pb2.DeleteDatasetRequest, _datasets_service_pb2.DeleteDatasetResponse]
     """Deletes a dataset: gone from lists at once, its files shortly after. Refused while tokenizations need it."""
+    BatchDeleteDatasets: _grpc.UnaryUnaryMultiCallable[_datasets_service_pb2.BatchDeleteDatasetsRequest, _datasets_service_pb2.BatchDeleteDatasetsResponse]
+    """Deletes up to 1,000 datasets; each is deleted or refused on its own, and the answer says which."""
     ListSamples: _grpc.UnaryUnaryMultiCallable[_datasets_service_pb2.ListSamplesRequest, _datasets_service_pb2.ListSamplesResponse]
-    """A page of rows, from any row on."""
+    """A page of rows: from any row on, or those that a query finds."""
+    GetSample: _grpc.UnaryStreamMultiCallable[_datasets_service_pb2.GetSampleRequest, _datasets_service_pb2.GetSampleResponse]
+    """A whole cell however big it is, or a whole row as JSON."""
+    CreateWordIndex: _grpc.UnaryUnaryMultiCallable[_datasets_service_pb2.CreateWordIndexRequest, _datasets_service_pb2.CreateWordIndexResponse]
+    """Starts to build the index that ranks searches for words; the first such search does so as well."""
+    CreateColumnStatistics: _grpc.UnaryUnaryMultiCallable[_datasets_service_pb2.CreateColumnStatisticsRequest, _datasets_service_pb2.CreateColumnStatisticsResponse]
+    """Starts to make statistics of all columns over all rows of every split."""
+    GetColumnStatistics: _grpc.UnaryUnaryMultiCallable[_datasets_service_pb2.GetColumnStatisticsRequest, _datasets_service_pb2.GetColumnStatisticsResponse]
+    """The statistics of the columns of a split."""
 
 @_typing.type_check_only
 class DatasetsServiceAsyncStub(DatasetsServiceStub):
     """Datasets: bring them in, look at them, let them go."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    InspectDataset: _aio.UnaryUnaryMultiCallable[_datasets_service_pb2.InspectDatasetRequest, _datasets_service_pb2.InspectDatasetResponse]  # type: ignore[assignment]
+    """What the Hub says about a dataset: configurations, splits, columns, rows, bytes, access. Fetches no data."""
     DownloadDataset: _aio.UnaryUnaryMultiCallable[_datasets_service_pb2.DownloadDatasetRequest, _datasets_service_pb2.DownloadDatasetResponse]  # type: ignore[assignment]
     """Starts to bring a dataset in from the Hub. The same work already running is joined, the same dataset already
     here is returned.
@@ -66,6 +86,12 @@ class DatasetsServiceAsyncStub(DatasetsServiceStub):
     UploadDataset: _aio.StreamUnaryMultiCallable[_datasets_service_pb2.UploadDatasetRequest, _datasets_service_pb2.UploadDatasetResponse]  # type: ignore[assignment]
     """Takes a local file: first `header`, then `chunk`s. Answers when the whole file is in the store; reading it goes on
     as a job.
+    """
+    GetUpload: _aio.UnaryUnaryMultiCallable[_datasets_service_pb2.GetUploadRequest, _datasets_service_pb2.GetUploadResponse]  # type: ignore[assignment]
+    """How much of an upload is in the store, to send the rest after a cut."""
+    ReadDamagedLines: _aio.UnaryStreamMultiCallable[_datasets_service_pb2.ReadDamagedLinesRequest, _datasets_service_pb2.ReadDamagedLinesResponse]  # type: ignore[assignment]
+    """The lines of an upload or of Hub files that could not be read and were set aside, as JSON Lines with their file,
+    line, offset, reason and whole content.
     """
     GetDataset: _aio.UnaryUnaryMultiCallable[_datasets_service_pb2.GetDatasetRequest, _datasets_service_pb2.GetDatasetResponse]  # type: ignore[assignment]
     """One dataset."""
@@ -77,11 +103,29 @@ class DatasetsServiceAsyncStub(DatasetsServiceStub):
     """Stops a dataset that is on its way; its files go, the dataset stays as CANCELLED."""
     DeleteDataset: _aio.UnaryUnaryMultiCallable[_datasets_service_pb2.DeleteDatasetRequest, _datasets_service_pb2.DeleteDatasetResponse]  # type: ignore[assignment]
     """Deletes a dataset: gone from lists at once, its files shortly after. Refused while tokenizations need it."""
+    BatchDeleteDatasets: _aio.UnaryUnaryMultiCallable[_datasets_service_pb2.BatchDeleteDatasetsRequest, _datasets_service_pb2.BatchDeleteDatasetsResponse]  # type: ignore[assignment]
+    """Deletes up to 1,000 datasets; each is deleted or refused on its own, and the answer says which."""
     ListSamples: _aio.UnaryUnaryMultiCallable[_datasets_service_pb2.ListSamplesRequest, _datasets_service_pb2.ListSamplesResponse]  # type: ignore[assignment]
-    """A page of rows, from any row on."""
+    """A page of rows: from any row on, or those that a query finds."""
+    GetSample: _aio.UnaryStreamMultiCallable[_datasets_service_pb2.GetSampleRequest, _datasets_service_pb2.GetSampleResponse]  # type: ignore[assignment]
+    """A whole cell however big it is, or a whole row as JSON."""
+    CreateWordIndex: _aio.UnaryUnaryMultiCallable[_datasets_service_pb2.CreateWordIndexRequest, _datasets_service_pb2.CreateWordIndexResponse]  # type: ignore[assignment]
+    """Starts to build the index that ranks searches for words; the first such search does so as well."""
+    CreateColumnStatistics: _aio.UnaryUnaryMultiCallable[_datasets_service_pb2.CreateColumnStatisticsRequest, _datasets_service_pb2.CreateColumnStatisticsResponse]  # type: ignore[assignment]
+    """Starts to make statistics of all columns over all rows of every split."""
+    GetColumnStatistics: _aio.UnaryUnaryMultiCallable[_datasets_service_pb2.GetColumnStatisticsRequest, _datasets_service_pb2.GetColumnStatisticsResponse]  # type: ignore[assignment]
+    """The statistics of the columns of a split."""
 
 class DatasetsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Datasets: bring them in, look at them, let them go."""
+
+    @_abc_1.abstractmethod
+    def InspectDataset(
+        self,
+        request: _datasets_service_pb2.InspectDatasetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_datasets_service_pb2.InspectDatasetResponse, _abc.Awaitable[_datasets_service_pb2.InspectDatasetResponse]]:
+        """What the Hub says about a dataset: configurations, splits, columns, rows, bytes, access. Fetches no data."""
 
     @_abc_1.abstractmethod
     def DownloadDataset(
@@ -101,6 +145,24 @@ class DatasetsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_datasets_service_pb2.UploadDatasetResponse, _abc.Awaitable[_datasets_service_pb2.UploadDatasetResponse]]:
         """Takes a local file: first `header`, then `chunk`s. Answers when the whole file is in the store; reading it goes on
         as a job.
+        """
+
+    @_abc_1.abstractmethod
+    def GetUpload(
+        self,
+        request: _datasets_service_pb2.GetUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_datasets_service_pb2.GetUploadResponse, _abc.Awaitable[_datasets_service_pb2.GetUploadResponse]]:
+        """How much of an upload is in the store, to send the rest after a cut."""
+
+    @_abc_1.abstractmethod
+    def ReadDamagedLines(
+        self,
+        request: _datasets_service_pb2.ReadDamagedLinesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_datasets_service_pb2.ReadDamagedLinesResponse], _abc.AsyncIterator[_datasets_service_pb2.ReadDamagedLinesResponse]]:
+        """The lines of an upload or of Hub files that could not be read and were set aside, as JSON Lines with their file,
+        line, offset, reason and whole content.
         """
 
     @_abc_1.abstractmethod
@@ -144,11 +206,51 @@ class DatasetsServiceServicer(metaclass=_abc_1.ABCMeta):
         """Deletes a dataset: gone from lists at once, its files shortly after. Refused while tokenizations need it."""
 
     @_abc_1.abstractmethod
+    def BatchDeleteDatasets(
+        self,
+        request: _datasets_service_pb2.BatchDeleteDatasetsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_datasets_service_pb2.BatchDeleteDatasetsResponse, _abc.Awaitable[_datasets_service_pb2.BatchDeleteDatasetsResponse]]:
+        """Deletes up to 1,000 datasets; each is deleted or refused on its own, and the answer says which."""
+
+    @_abc_1.abstractmethod
     def ListSamples(
         self,
         request: _datasets_service_pb2.ListSamplesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_datasets_service_pb2.ListSamplesResponse, _abc.Awaitable[_datasets_service_pb2.ListSamplesResponse]]:
-        """A page of rows, from any row on."""
+        """A page of rows: from any row on, or those that a query finds."""
+
+    @_abc_1.abstractmethod
+    def GetSample(
+        self,
+        request: _datasets_service_pb2.GetSampleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_datasets_service_pb2.GetSampleResponse], _abc.AsyncIterator[_datasets_service_pb2.GetSampleResponse]]:
+        """A whole cell however big it is, or a whole row as JSON."""
+
+    @_abc_1.abstractmethod
+    def CreateWordIndex(
+        self,
+        request: _datasets_service_pb2.CreateWordIndexRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_datasets_service_pb2.CreateWordIndexResponse, _abc.Awaitable[_datasets_service_pb2.CreateWordIndexResponse]]:
+        """Starts to build the index that ranks searches for words; the first such search does so as well."""
+
+    @_abc_1.abstractmethod
+    def CreateColumnStatistics(
+        self,
+        request: _datasets_service_pb2.CreateColumnStatisticsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_datasets_service_pb2.CreateColumnStatisticsResponse, _abc.Awaitable[_datasets_service_pb2.CreateColumnStatisticsResponse]]:
+        """Starts to make statistics of all columns over all rows of every split."""
+
+    @_abc_1.abstractmethod
+    def GetColumnStatistics(
+        self,
+        request: _datasets_service_pb2.GetColumnStatisticsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_datasets_service_pb2.GetColumnStatisticsResponse, _abc.Awaitable[_datasets_service_pb2.GetColumnStatisticsResponse]]:
+        """The statistics of the columns of a split."""
 
 def add_DatasetsServiceServicer_to_server(servicer: DatasetsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

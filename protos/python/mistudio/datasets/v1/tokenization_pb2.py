@@ -23,30 +23,41 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from mistudio.datasets.v1 import view_pb2 as mistudio_dot_datasets_dot_v1_dot_view__pb2
 from mistudio.jobs.v1 import job_pb2 as mistudio_dot_jobs_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'mistudio/datasets/v1/tokenization.proto\x12\x14mistudio.datasets.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amistudio/jobs/v1/job.proto\":\n\x14TokenizationSettings\x12\r\n\x05split\x18\x01 \x01(\t\x12\x13\n\x0btext_column\x18\x02 \x01(\t\"\xd8\x03\n\x0cTokenization\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\ndataset_id\x18\x02 \x01(\t\x12\x10\n\x08model_id\x18\x03 \x01(\t\x12<\n\x08settings\x18\x04 \x01(\x0b\x32*.mistudio.datasets.v1.TokenizationSettings\x12\x38\n\x06status\x18\x05 \x01(\x0e\x32(.mistudio.datasets.v1.TokenizationStatus\x12)\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x1a.mistudio.jobs.v1.JobError\x12\x11\n\tdocuments\x18\x07 \x01(\x03\x12\x0e\n\x06tokens\x18\x08 \x01(\x03\x12\x12\n\nsize_bytes\x18\t \x01(\x03\x12\x0e\n\x06\x65ngine\x18\n \x01(\t\x12\x18\n\x10tokenizer_sha256\x18\x0b \x01(\t\x12\x12\n\nstore_path\x18\x0c \x01(\t\x12\x0e\n\x06job_id\x18\r \x01(\t\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x10 \x01(\t\"6\n\x10LengthPercentile\x12\x12\n\npercentile\x18\x01 \x01(\x01\x12\x0e\n\x06tokens\x18\x02 \x01(\x01\"F\n\tLengthBin\x12\x13\n\x0b\x66rom_tokens\x18\x01 \x01(\x03\x12\x11\n\tto_tokens\x18\x02 \x01(\x03\x12\x11\n\tdocuments\x18\x03 \x01(\x03\"<\n\nTokenCount\x12\x10\n\x08token_id\x18\x01 \x01(\x05\x12\r\n\x05token\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\"\x81\x03\n\x16TokenizationStatistics\x12\x11\n\tdocuments\x18\x01 \x01(\x03\x12\x17\n\x0f\x65mpty_documents\x18\x02 \x01(\x03\x12\x0e\n\x06tokens\x18\x03 \x01(\x03\x12\x12\n\nmin_tokens\x18\x04 \x01(\x03\x12\x13\n\x0bmean_tokens\x18\x05 \x01(\x01\x12\x15\n\rmedian_tokens\x18\x06 \x01(\x01\x12\x12\n\nmax_tokens\x18\x07 \x01(\x03\x12;\n\x0bpercentiles\x18\x08 \x03(\x0b\x32&.mistudio.datasets.v1.LengthPercentile\x12\x32\n\thistogram\x18\t \x03(\x0b\x32\x1f.mistudio.datasets.v1.LengthBin\x12\x17\n\x0fvocabulary_size\x18\n \x01(\x03\x12\x17\n\x0fvocabulary_used\x18\x0b \x01(\x03\x12\x34\n\ntop_tokens\x18\x0c \x03(\x0b\x32 .mistudio.datasets.v1.TokenCount\"Z\n\rTokenSequence\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x03\x12\x11\n\ttoken_ids\x18\x02 \x03(\x05\x12\x0e\n\x06tokens\x18\x03 \x03(\t\x12\x14\n\x0ctotal_tokens\x18\x04 \x01(\x03*\xde\x01\n\x12TokenizationStatus\x12#\n\x1fTOKENIZATION_STATUS_UNSPECIFIED\x10\x00\x12\x1e\n\x1aTOKENIZATION_STATUS_QUEUED\x10\x01\x12\"\n\x1eTOKENIZATION_STATUS_PROCESSING\x10\x02\x12\x1d\n\x19TOKENIZATION_STATUS_READY\x10\x03\x12\x1d\n\x19TOKENIZATION_STATUS_ERROR\x10\x04\x12!\n\x1dTOKENIZATION_STATUS_CANCELLED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'mistudio/datasets/v1/tokenization.proto\x12\x14mistudio.datasets.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fmistudio/datasets/v1/view.proto\x1a\x1amistudio/jobs/v1/job.proto\"\xa2\x01\n\x14TokenizationSettings\x12\r\n\x05split\x18\x01 \x01(\t\x12\x13\n\x0btext_column\x18\x02 \x01(\t\x12\x30\n\x04\x63hat\x18\x03 \x01(\x0b\x32\".mistudio.datasets.v1.ChatSettings\x12\x34\n\x08\x63leaning\x18\x04 \x03(\x0e\x32\".mistudio.datasets.v1.CleaningStep\"\xbe\x01\n\x0c\x43hatSettings\x12\x38\n\x06\x66ormat\x18\x01 \x01(\x0e\x32(.mistudio.datasets.v1.ConversationFormat\x12\x17\n\x0fmessages_column\x18\x02 \x01(\t\x12\x15\n\rprompt_column\x18\x03 \x01(\t\x12\x17\n\x0fresponse_column\x18\x04 \x01(\t\x12\x15\n\rsystem_column\x18\x05 \x01(\t\x12\x14\n\x0cinput_column\x18\x06 \x01(\t\"\xd8\x03\n\x0cTokenization\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\ndataset_id\x18\x02 \x01(\t\x12\x10\n\x08model_id\x18\x03 \x01(\t\x12<\n\x08settings\x18\x04 \x01(\x0b\x32*.mistudio.datasets.v1.TokenizationSettings\x12\x38\n\x06status\x18\x05 \x01(\x0e\x32(.mistudio.datasets.v1.TokenizationStatus\x12)\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x1a.mistudio.jobs.v1.JobError\x12\x11\n\tdocuments\x18\x07 \x01(\x03\x12\x0e\n\x06tokens\x18\x08 \x01(\x03\x12\x12\n\nsize_bytes\x18\t \x01(\x03\x12\x0e\n\x06\x65ngine\x18\n \x01(\t\x12\x18\n\x10tokenizer_sha256\x18\x0b \x01(\t\x12\x12\n\nstore_path\x18\x0c \x01(\t\x12\x0e\n\x06job_id\x18\r \x01(\t\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x10 \x01(\t\"6\n\x10LengthPercentile\x12\x12\n\npercentile\x18\x01 \x01(\x01\x12\x0e\n\x06tokens\x18\x02 \x01(\x01\"F\n\tLengthBin\x12\x13\n\x0b\x66rom_tokens\x18\x01 \x01(\x03\x12\x11\n\tto_tokens\x18\x02 \x01(\x03\x12\x11\n\tdocuments\x18\x03 \x01(\x03\"<\n\nTokenCount\x12\x10\n\x08token_id\x18\x01 \x01(\x05\x12\r\n\x05token\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\"\x81\x03\n\x16TokenizationStatistics\x12\x11\n\tdocuments\x18\x01 \x01(\x03\x12\x17\n\x0f\x65mpty_documents\x18\x02 \x01(\x03\x12\x0e\n\x06tokens\x18\x03 \x01(\x03\x12\x12\n\nmin_tokens\x18\x04 \x01(\x03\x12\x13\n\x0bmean_tokens\x18\x05 \x01(\x01\x12\x15\n\rmedian_tokens\x18\x06 \x01(\x01\x12\x12\n\nmax_tokens\x18\x07 \x01(\x03\x12;\n\x0bpercentiles\x18\x08 \x03(\x0b\x32&.mistudio.datasets.v1.LengthPercentile\x12\x32\n\thistogram\x18\t \x03(\x0b\x32\x1f.mistudio.datasets.v1.LengthBin\x12\x17\n\x0fvocabulary_size\x18\n \x01(\x03\x12\x17\n\x0fvocabulary_used\x18\x0b \x01(\x03\x12\x34\n\ntop_tokens\x18\x0c \x03(\x0b\x32 .mistudio.datasets.v1.TokenCount\"\x9f\x01\n\rTokenSequence\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x03\x12\x11\n\ttoken_ids\x18\x02 \x03(\x05\x12\x0e\n\x06tokens\x18\x03 \x03(\t\x12\x14\n\x0ctotal_tokens\x18\x04 \x01(\x03\x12\x10\n\x08sequence\x18\x05 \x01(\x03\x12\x31\n\x05spans\x18\x06 \x03(\x0b\x32\".mistudio.datasets.v1.SequenceSpan\"{\n\nTokenMatch\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x03\x12\x10\n\x08position\x18\x02 \x01(\x03\x12\x11\n\ttoken_ids\x18\x03 \x03(\x05\x12\x0e\n\x06tokens\x18\x04 \x03(\t\x12\x13\n\x0bmatch_start\x18\x05 \x01(\x05\x12\x11\n\tmatch_end\x18\x06 \x01(\x05\"\xc2\x01\n\x0cPreviewedRow\x12\x0b\n\x03row\x18\x01 \x01(\x03\x12\x15\n\roriginal_text\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x11\n\ttoken_ids\x18\x04 \x03(\x05\x12\x0e\n\x06tokens\x18\x05 \x03(\t\x12\x14\n\x0ctotal_tokens\x18\x06 \x01(\x03\x12\x36\n\nchanged_by\x18\x07 \x03(\x0e\x32\".mistudio.datasets.v1.CleaningStep\x12\x0f\n\x07problem\x18\x08 \x01(\t*\xde\x01\n\x12TokenizationStatus\x12#\n\x1fTOKENIZATION_STATUS_UNSPECIFIED\x10\x00\x12\x1e\n\x1aTOKENIZATION_STATUS_QUEUED\x10\x01\x12\"\n\x1eTOKENIZATION_STATUS_PROCESSING\x10\x02\x12\x1d\n\x19TOKENIZATION_STATUS_READY\x10\x03\x12\x1d\n\x19TOKENIZATION_STATUS_ERROR\x10\x04\x12!\n\x1dTOKENIZATION_STATUS_CANCELLED\x10\x05*\xa4\x01\n\x12\x43onversationFormat\x12#\n\x1f\x43ONVERSATION_FORMAT_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x43ONVERSATION_FORMAT_OPENAI\x10\x01\x12 \n\x1c\x43ONVERSATION_FORMAT_SHAREGPT\x10\x02\x12\'\n#CONVERSATION_FORMAT_PROMPT_RESPONSE\x10\x03*\xe5\x02\n\x0c\x43leaningStep\x12\x1d\n\x19\x43LEANING_STEP_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x43LEANING_STEP_UNICODE_NFC\x10\x01\x12\x1e\n\x1a\x43LEANING_STEP_UNICODE_NFKC\x10\x02\x12\x1e\n\x1a\x43LEANING_STEP_FIX_ENCODING\x10\x03\x12+\n\'CLEANING_STEP_REMOVE_CONTROL_CHARACTERS\x10\x04\x12\x1d\n\x19\x43LEANING_STEP_REMOVE_HTML\x10\x05\x12\x1d\n\x19\x43LEANING_STEP_REMOVE_URLS\x10\x06\x12(\n$CLEANING_STEP_REMOVE_EMAIL_ADDRESSES\x10\x07\x12%\n!CLEANING_STEP_COLLAPSE_WHITESPACE\x10\x08\x12\x1b\n\x17\x43LEANING_STEP_LOWERCASE\x10\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mistudio.datasets.v1.tokenization_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TOKENIZATIONSTATUS']._serialized_start=1332
-  _globals['_TOKENIZATIONSTATUS']._serialized_end=1554
-  _globals['_TOKENIZATIONSETTINGS']._serialized_start=126
-  _globals['_TOKENIZATIONSETTINGS']._serialized_end=184
-  _globals['_TOKENIZATION']._serialized_start=187
-  _globals['_TOKENIZATION']._serialized_end=659
-  _globals['_LENGTHPERCENTILE']._serialized_start=661
-  _globals['_LENGTHPERCENTILE']._serialized_end=715
-  _globals['_LENGTHBIN']._serialized_start=717
-  _globals['_LENGTHBIN']._serialized_end=787
-  _globals['_TOKENCOUNT']._serialized_start=789
-  _globals['_TOKENCOUNT']._serialized_end=849
-  _globals['_TOKENIZATIONSTATISTICS']._serialized_start=852
-  _globals['_TOKENIZATIONSTATISTICS']._serialized_end=1237
-  _globals['_TOKENSEQUENCE']._serialized_start=1239
-  _globals['_TOKENSEQUENCE']._serialized_end=1329
+  _globals['_TOKENIZATIONSTATUS']._serialized_start=2055
+  _globals['_TOKENIZATIONSTATUS']._serialized_end=2277
+  _globals['_CONVERSATIONFORMAT']._serialized_start=2280
+  _globals['_CONVERSATIONFORMAT']._serialized_end=2444
+  _globals['_CLEANINGSTEP']._serialized_start=2447
+  _globals['_CLEANINGSTEP']._serialized_end=2804
+  _globals['_TOKENIZATIONSETTINGS']._serialized_start=160
+  _globals['_TOKENIZATIONSETTINGS']._serialized_end=322
+  _globals['_CHATSETTINGS']._serialized_start=325
+  _globals['_CHATSETTINGS']._serialized_end=515
+  _globals['_TOKENIZATION']._serialized_start=518
+  _globals['_TOKENIZATION']._serialized_end=990
+  _globals['_LENGTHPERCENTILE']._serialized_start=992
+  _globals['_LENGTHPERCENTILE']._serialized_end=1046
+  _globals['_LENGTHBIN']._serialized_start=1048
+  _globals['_LENGTHBIN']._serialized_end=1118
+  _globals['_TOKENCOUNT']._serialized_start=1120
+  _globals['_TOKENCOUNT']._serialized_end=1180
+  _globals['_TOKENIZATIONSTATISTICS']._serialized_start=1183
+  _globals['_TOKENIZATIONSTATISTICS']._serialized_end=1568
+  _globals['_TOKENSEQUENCE']._serialized_start=1571
+  _globals['_TOKENSEQUENCE']._serialized_end=1730
+  _globals['_TOKENMATCH']._serialized_start=1732
+  _globals['_TOKENMATCH']._serialized_end=1855
+  _globals['_PREVIEWEDROW']._serialized_start=1858
+  _globals['_PREVIEWEDROW']._serialized_end=2052
 # @@protoc_insertion_point(module_scope)

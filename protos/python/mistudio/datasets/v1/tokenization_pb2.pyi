@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from mistudio.datasets.v1 import view_pb2 as _view_pb2
 from mistudio.jobs.v1 import job_pb2 as _job_pb2
 import builtins as _builtins
 import sys
@@ -57,6 +58,86 @@ TOKENIZATION_STATUS_CANCELLED: TokenizationStatus.ValueType  # 5
 """Stopped at its user's wish; it has no files."""
 Global___TokenizationStatus: _TypeAlias = TokenizationStatus  # noqa: Y015
 
+class _ConversationFormat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ConversationFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ConversationFormat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CONVERSATION_FORMAT_UNSPECIFIED: _ConversationFormat.ValueType  # 0
+    """Found out."""
+    CONVERSATION_FORMAT_OPENAI: _ConversationFormat.ValueType  # 1
+    """A list of messages with `role` and `content`."""
+    CONVERSATION_FORMAT_SHAREGPT: _ConversationFormat.ValueType  # 2
+    """A list of messages with `from` (human, gpt, system …) and `value`."""
+    CONVERSATION_FORMAT_PROMPT_RESPONSE: _ConversationFormat.ValueType  # 3
+    """A column with the prompt and one with the response."""
+
+class ConversationFormat(_ConversationFormat, metaclass=_ConversationFormatEnumTypeWrapper):
+    """How conversations are written in a dataset."""
+
+CONVERSATION_FORMAT_UNSPECIFIED: ConversationFormat.ValueType  # 0
+"""Found out."""
+CONVERSATION_FORMAT_OPENAI: ConversationFormat.ValueType  # 1
+"""A list of messages with `role` and `content`."""
+CONVERSATION_FORMAT_SHAREGPT: ConversationFormat.ValueType  # 2
+"""A list of messages with `from` (human, gpt, system …) and `value`."""
+CONVERSATION_FORMAT_PROMPT_RESPONSE: ConversationFormat.ValueType  # 3
+"""A column with the prompt and one with the response."""
+Global___ConversationFormat: _TypeAlias = ConversationFormat  # noqa: Y015
+
+class _CleaningStep:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CleaningStepEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CleaningStep.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CLEANING_STEP_UNSPECIFIED: _CleaningStep.ValueType  # 0
+    """Not used."""
+    CLEANING_STEP_UNICODE_NFC: _CleaningStep.ValueType  # 1
+    """Unicode normalization form C: characters and their accents become one where there is one."""
+    CLEANING_STEP_UNICODE_NFKC: _CleaningStep.ValueType  # 2
+    """Unicode normalization form KC: form C, and look-alikes (ligatures, full-width letters) become plain."""
+    CLEANING_STEP_FIX_ENCODING: _CleaningStep.ValueType  # 3
+    """Text that was decoded with the wrong encoding is mended."""
+    CLEANING_STEP_REMOVE_CONTROL_CHARACTERS: _CleaningStep.ValueType  # 4
+    """Control characters go, except tab and line feed."""
+    CLEANING_STEP_REMOVE_HTML: _CleaningStep.ValueType  # 5
+    """HTML becomes its text; scripts and styles go."""
+    CLEANING_STEP_REMOVE_URLS: _CleaningStep.ValueType  # 6
+    """Web addresses go."""
+    CLEANING_STEP_REMOVE_EMAIL_ADDRESSES: _CleaningStep.ValueType  # 7
+    """E-mail addresses go."""
+    CLEANING_STEP_COLLAPSE_WHITESPACE: _CleaningStep.ValueType  # 8
+    """Runs of spaces and tabs become one space, three and more line ends two; space at both ends goes."""
+    CLEANING_STEP_LOWERCASE: _CleaningStep.ValueType  # 9
+    """Letters become lower case."""
+
+class CleaningStep(_CleaningStep, metaclass=_CleaningStepEnumTypeWrapper):
+    """A step of cleaning."""
+
+CLEANING_STEP_UNSPECIFIED: CleaningStep.ValueType  # 0
+"""Not used."""
+CLEANING_STEP_UNICODE_NFC: CleaningStep.ValueType  # 1
+"""Unicode normalization form C: characters and their accents become one where there is one."""
+CLEANING_STEP_UNICODE_NFKC: CleaningStep.ValueType  # 2
+"""Unicode normalization form KC: form C, and look-alikes (ligatures, full-width letters) become plain."""
+CLEANING_STEP_FIX_ENCODING: CleaningStep.ValueType  # 3
+"""Text that was decoded with the wrong encoding is mended."""
+CLEANING_STEP_REMOVE_CONTROL_CHARACTERS: CleaningStep.ValueType  # 4
+"""Control characters go, except tab and line feed."""
+CLEANING_STEP_REMOVE_HTML: CleaningStep.ValueType  # 5
+"""HTML becomes its text; scripts and styles go."""
+CLEANING_STEP_REMOVE_URLS: CleaningStep.ValueType  # 6
+"""Web addresses go."""
+CLEANING_STEP_REMOVE_EMAIL_ADDRESSES: CleaningStep.ValueType  # 7
+"""E-mail addresses go."""
+CLEANING_STEP_COLLAPSE_WHITESPACE: CleaningStep.ValueType  # 8
+"""Runs of spaces and tabs become one space, three and more line ends two; space at both ends goes."""
+CLEANING_STEP_LOWERCASE: CleaningStep.ValueType  # 9
+"""Letters become lower case."""
+Global___CleaningStep: _TypeAlias = CleaningStep  # noqa: Y015
+
 @_typing.final
 class TokenizationSettings(_message.Message):
     """What is tokenized. The same settings for the same dataset and model are the same tokenization."""
@@ -65,23 +146,82 @@ class TokenizationSettings(_message.Message):
 
     SPLIT_FIELD_NUMBER: _builtins.int
     TEXT_COLUMN_FIELD_NUMBER: _builtins.int
+    CHAT_FIELD_NUMBER: _builtins.int
+    CLEANING_FIELD_NUMBER: _builtins.int
     split: _builtins.str
     """Split to tokenize; empty means the only one, or `train`."""
     text_column: _builtins.str
-    """Column with the text; empty means it is found out."""
+    """Column with the text; empty means it is found out, unless `chat` is set."""
+    @_builtins.property
+    def chat(self) -> Global___ChatSettings:
+        """Conversations to render with the model's chat template, in place of a text column. With neither set, conversations
+        are taken where a column of messages is recognised, no column has a usual name for text, and the model has a
+        chat template.
+        """
+
+    @_builtins.property
+    def cleaning(self) -> _containers.RepeatedScalarFieldContainer[Global___CleaningStep.ValueType]:
+        """What is done to every text before it is tokenized, in this order; nothing by default. In conversations, to every
+        message.
+        """
+
     def __init__(
         self,
         *,
         split: _builtins.str = ...,
         text_column: _builtins.str = ...,
+        chat: Global___ChatSettings | None = ...,
+        cleaning: _abc.Iterable[Global___CleaningStep.ValueType] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["split", b"split", "text_column", b"text_column"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "cleaning", b"cleaning", "split", b"split", "text_column", b"text_column"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TokenizationSettings: _TypeAlias = TokenizationSettings  # noqa: Y015
+
+@_typing.final
+class ChatSettings(_message.Message):
+    """Where the conversations of a dataset are. Everything that is empty is found out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORMAT_FIELD_NUMBER: _builtins.int
+    MESSAGES_COLUMN_FIELD_NUMBER: _builtins.int
+    PROMPT_COLUMN_FIELD_NUMBER: _builtins.int
+    RESPONSE_COLUMN_FIELD_NUMBER: _builtins.int
+    SYSTEM_COLUMN_FIELD_NUMBER: _builtins.int
+    INPUT_COLUMN_FIELD_NUMBER: _builtins.int
+    format: Global___ConversationFormat.ValueType
+    """How they are written."""
+    messages_column: _builtins.str
+    """Column with the list of messages."""
+    prompt_column: _builtins.str
+    """Column with the prompt, for prompt and response."""
+    response_column: _builtins.str
+    """Column with the response."""
+    system_column: _builtins.str
+    """Column with a system message, if there is one."""
+    input_column: _builtins.str
+    """Column with what the prompt is about, if there is one: it follows the prompt after an empty line."""
+    def __init__(
+        self,
+        *,
+        format: Global___ConversationFormat.ValueType = ...,
+        messages_column: _builtins.str = ...,
+        prompt_column: _builtins.str = ...,
+        response_column: _builtins.str = ...,
+        system_column: _builtins.str = ...,
+        input_column: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "input_column", b"input_column", "messages_column", b"messages_column", "prompt_column", b"prompt_column", "response_column", b"response_column", "system_column", b"system_column"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChatSettings: _TypeAlias = ChatSettings  # noqa: Y015
 
 @_typing.final
 class Tokenization(_message.Message):
@@ -297,7 +437,7 @@ class TokenizationStatistics(_message.Message):
     """Different token ids that occur."""
     @_builtins.property
     def percentiles(self) -> _containers.RepeatedCompositeFieldContainer[Global___LengthPercentile]:
-        """Percentiles of the length, 1 to 99."""
+        """Percentiles of the length, every one from 1 to 99."""
 
     @_builtins.property
     def histogram(self) -> _containers.RepeatedCompositeFieldContainer[Global___LengthBin]:
@@ -333,7 +473,7 @@ Global___TokenizationStatistics: _TypeAlias = TokenizationStatistics  # noqa: Y0
 
 @_typing.final
 class TokenSequence(_message.Message):
-    """A tokenized document."""
+    """A tokenized document, or a sequence of a view."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -341,10 +481,14 @@ class TokenSequence(_message.Message):
     TOKEN_IDS_FIELD_NUMBER: _builtins.int
     TOKENS_FIELD_NUMBER: _builtins.int
     TOTAL_TOKENS_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    SPANS_FIELD_NUMBER: _builtins.int
     document: _builtins.int
-    """Number of the document, from 0; the row of the split."""
+    """Number of the document, from 0; the row of the split. In a view, of the first document in the sequence."""
     total_tokens: _builtins.int
-    """Tokens of the whole document."""
+    """Tokens of the whole document or sequence."""
+    sequence: _builtins.int
+    """Number of the sequence in its view, from 0; 0 without a view."""
     @_builtins.property
     def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Its token ids, cut at the asked length."""
@@ -353,6 +497,10 @@ class TokenSequence(_message.Message):
     def tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The text of each token."""
 
+    @_builtins.property
+    def spans(self) -> _containers.RepeatedCompositeFieldContainer[_view_pb2.SequenceSpan]:
+        """The documents in the sequence, in order; empty without a view. What lies between them are special tokens."""
+
     def __init__(
         self,
         *,
@@ -360,11 +508,115 @@ class TokenSequence(_message.Message):
         token_ids: _abc.Iterable[_builtins.int] | None = ...,
         tokens: _abc.Iterable[_builtins.str] | None = ...,
         total_tokens: _builtins.int = ...,
+        sequence: _builtins.int = ...,
+        spans: _abc.Iterable[_view_pb2.SequenceSpan] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "token_ids", b"token_ids", "tokens", b"tokens", "total_tokens", b"total_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "sequence", b"sequence", "spans", b"spans", "token_ids", b"token_ids", "tokens", b"tokens", "total_tokens", b"total_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TokenSequence: _TypeAlias = TokenSequence  # noqa: Y015
+
+@_typing.final
+class TokenMatch(_message.Message):
+    """A place where a search for tokens found them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    TOKEN_IDS_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    MATCH_START_FIELD_NUMBER: _builtins.int
+    MATCH_END_FIELD_NUMBER: _builtins.int
+    document: _builtins.int
+    """Number of the document, from 0; the row of the split."""
+    position: _builtins.int
+    """First matching token in the document, from 0."""
+    match_start: _builtins.int
+    """First matching token among `token_ids`, from 0."""
+    match_end: _builtins.int
+    """First token after the match among `token_ids`."""
+    @_builtins.property
+    def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Token ids around the match."""
+
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The text of each."""
+
+    def __init__(
+        self,
+        *,
+        document: _builtins.int = ...,
+        position: _builtins.int = ...,
+        token_ids: _abc.Iterable[_builtins.int] | None = ...,
+        tokens: _abc.Iterable[_builtins.str] | None = ...,
+        match_start: _builtins.int = ...,
+        match_end: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "match_end", b"match_end", "match_start", b"match_start", "position", b"position", "token_ids", b"token_ids", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TokenMatch: _TypeAlias = TokenMatch  # noqa: Y015
+
+@_typing.final
+class PreviewedRow(_message.Message):
+    """A row as it would be tokenized."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROW_FIELD_NUMBER: _builtins.int
+    ORIGINAL_TEXT_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    TOKEN_IDS_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    TOTAL_TOKENS_FIELD_NUMBER: _builtins.int
+    CHANGED_BY_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    row: _builtins.int
+    """Number of the row in its split, from 0."""
+    original_text: _builtins.str
+    """Its text as it is in the dataset, cut at 10,000 characters; of conversations, as JSON."""
+    text: _builtins.str
+    """The text that is tokenized: cleaned, and rendered with the chat template; cut at 10,000 characters."""
+    total_tokens: _builtins.int
+    """Tokens of the whole row."""
+    problem: _builtins.str
+    """Why it would be an empty document, for example that it is null or no conversation; empty otherwise."""
+    @_builtins.property
+    def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Its token ids, cut at the asked length."""
+
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The text of each."""
+
+    @_builtins.property
+    def changed_by(self) -> _containers.RepeatedScalarFieldContainer[Global___CleaningStep.ValueType]:
+        """Cleaning steps that changed it."""
+
+    def __init__(
+        self,
+        *,
+        row: _builtins.int = ...,
+        original_text: _builtins.str = ...,
+        text: _builtins.str = ...,
+        token_ids: _abc.Iterable[_builtins.int] | None = ...,
+        tokens: _abc.Iterable[_builtins.str] | None = ...,
+        total_tokens: _builtins.int = ...,
+        changed_by: _abc.Iterable[Global___CleaningStep.ValueType] | None = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_by", b"changed_by", "original_text", b"original_text", "problem", b"problem", "row", b"row", "text", b"text", "token_ids", b"token_ids", "tokens", b"tokens", "total_tokens", b"total_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewedRow: _TypeAlias = PreviewedRow  # noqa: Y015

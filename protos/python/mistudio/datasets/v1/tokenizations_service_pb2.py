@@ -23,44 +23,55 @@ _sym_db = _symbol_database.Default()
 
 
 from mistudio.datasets.v1 import tokenization_pb2 as mistudio_dot_datasets_dot_v1_dot_tokenization__pb2
+from mistudio.datasets.v1 import view_pb2 as mistudio_dot_datasets_dot_v1_dot_view__pb2
 from mistudio.jobs.v1 import job_pb2 as mistudio_dot_jobs_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0mistudio/datasets/v1/tokenizations_service.proto\x12\x14mistudio.datasets.v1\x1a\'mistudio/datasets/v1/tokenization.proto\x1a\x1amistudio/jobs/v1/job.proto\"\x93\x01\n\x19\x43reateTokenizationRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12<\n\x08settings\x18\x03 \x01(\x0b\x32*.mistudio.datasets.v1.TokenizationSettings\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\x8a\x01\n\x1a\x43reateTokenizationResponse\x12\x38\n\x0ctokenization\x18\x01 \x01(\x0b\x32\".mistudio.datasets.v1.Tokenization\x12\"\n\x03job\x18\x02 \x01(\x0b\x32\x15.mistudio.jobs.v1.Job\x12\x0e\n\x06joined\x18\x03 \x01(\x08\"$\n\x16GetTokenizationRequest\x12\n\n\x02id\x18\x01 \x01(\t\"S\n\x17GetTokenizationResponse\x12\x38\n\x0ctokenization\x18\x01 \x01(\x0b\x32\".mistudio.datasets.v1.Tokenization\"c\n\x18ListTokenizationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\x12\x10\n\x08order_by\x18\x04 \x01(\t\"\x83\x01\n\x19ListTokenizationsResponse\x12\x39\n\rtokenizations\x18\x01 \x03(\x0b\x32\".mistudio.datasets.v1.Tokenization\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"\'\n\x19\x43\x61ncelTokenizationRequest\x12\n\n\x02id\x18\x01 \x01(\t\"z\n\x1a\x43\x61ncelTokenizationResponse\x12\x38\n\x0ctokenization\x18\x01 \x01(\x0b\x32\".mistudio.datasets.v1.Tokenization\x12\"\n\x03job\x18\x02 \x01(\x0b\x32\x15.mistudio.jobs.v1.Job\"5\n\x19\x44\x65leteTokenizationRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"@\n\x1a\x44\x65leteTokenizationResponse\x12\"\n\x03job\x18\x01 \x01(\x0b\x32\x15.mistudio.jobs.v1.Job\".\n GetTokenizationStatisticsRequest\x12\n\n\x02id\x18\x01 \x01(\t\"e\n!GetTokenizationStatisticsResponse\x12@\n\nstatistics\x18\x01 \x01(\x0b\x32,.mistudio.datasets.v1.TokenizationStatistics\"z\n\x14ListSequencesRequest\x12\x17\n\x0ftokenization_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x12\n\nmax_tokens\x18\x05 \x01(\x05\"|\n\x15ListSequencesResponse\x12\x36\n\tsequences\x18\x01 \x03(\x0b\x32#.mistudio.datasets.v1.TokenSequence\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x32\xe0\x06\n\x14TokenizationsService\x12w\n\x12\x43reateTokenization\x12/.mistudio.datasets.v1.CreateTokenizationRequest\x1a\x30.mistudio.datasets.v1.CreateTokenizationResponse\x12n\n\x0fGetTokenization\x12,.mistudio.datasets.v1.GetTokenizationRequest\x1a-.mistudio.datasets.v1.GetTokenizationResponse\x12t\n\x11ListTokenizations\x12..mistudio.datasets.v1.ListTokenizationsRequest\x1a/.mistudio.datasets.v1.ListTokenizationsResponse\x12w\n\x12\x43\x61ncelTokenization\x12/.mistudio.datasets.v1.CancelTokenizationRequest\x1a\x30.mistudio.datasets.v1.CancelTokenizationResponse\x12w\n\x12\x44\x65leteTokenization\x12/.mistudio.datasets.v1.DeleteTokenizationRequest\x1a\x30.mistudio.datasets.v1.DeleteTokenizationResponse\x12\x8c\x01\n\x19GetTokenizationStatistics\x12\x36.mistudio.datasets.v1.GetTokenizationStatisticsRequest\x1a\x37.mistudio.datasets.v1.GetTokenizationStatisticsResponse\x12h\n\rListSequences\x12*.mistudio.datasets.v1.ListSequencesRequest\x1a+.mistudio.datasets.v1.ListSequencesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0mistudio/datasets/v1/tokenizations_service.proto\x12\x14mistudio.datasets.v1\x1a\'mistudio/datasets/v1/tokenization.proto\x1a\x1fmistudio/datasets/v1/view.proto\x1a\x1amistudio/jobs/v1/job.proto\"\xb7\x01\n\x1aPreviewTokenizationRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12<\n\x08settings\x18\x03 \x01(\x0b\x32*.mistudio.datasets.v1.TokenizationSettings\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\nmax_tokens\x18\x06 \x01(\x05\"\xa4\x01\n\x1bPreviewTokenizationResponse\x12\x30\n\x04rows\x18\x01 \x03(\x0b\x32\".mistudio.datasets.v1.PreviewedRow\x12<\n\x08settings\x18\x02 \x01(\x0b\x32*.mistudio.datasets.v1.TokenizationSettings\x12\x15\n\rchat_template\x18\x03 \x01(\t\"\x93\x01\n\x19\x43reateTokenizationRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12<\n\x08settings\x18\x03 \x01(\x0b\x32*.mistudio.datasets.v1.TokenizationSettings\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\x8a\x01\n\x1a\x43reateTokenizationResponse\x12\x38\n\x0ctokenization\x18\x01 \x01(\x0b\x32\".mistudio.datasets.v1.Tokenization\x12\"\n\x03job\x18\x02 \x01(\x0b\x32\x15.mistudio.jobs.v1.Job\x12\x0e\n\x06joined\x18\x03 \x01(\x08\"$\n\x16GetTokenizationRequest\x12\n\n\x02id\x18\x01 \x01(\t\"S\n\x17GetTokenizationResponse\x12\x38\n\x0ctokenization\x18\x01 \x01(\x0b\x32\".mistudio.datasets.v1.Tokenization\"c\n\x18ListTokenizationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x03 \x01(\t\x12\x10\n\x08order_by\x18\x04 \x01(\t\"\x83\x01\n\x19ListTokenizationsResponse\x12\x39\n\rtokenizations\x18\x01 \x03(\x0b\x32\".mistudio.datasets.v1.Tokenization\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"\'\n\x19\x43\x61ncelTokenizationRequest\x12\n\n\x02id\x18\x01 \x01(\t\"z\n\x1a\x43\x61ncelTokenizationResponse\x12\x38\n\x0ctokenization\x18\x01 \x01(\x0b\x32\".mistudio.datasets.v1.Tokenization\x12\"\n\x03job\x18\x02 \x01(\x0b\x32\x15.mistudio.jobs.v1.Job\"D\n\x19\x44\x65leteTokenizationRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\"@\n\x1a\x44\x65leteTokenizationResponse\x12\"\n\x03job\x18\x01 \x01(\x0b\x32\x15.mistudio.jobs.v1.Job\"X\n GetTokenizationStatisticsRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12(\n\x04view\x18\x02 \x01(\x0b\x32\x1a.mistudio.datasets.v1.View\"\x96\x01\n!GetTokenizationStatisticsResponse\x12@\n\nstatistics\x18\x01 \x01(\x0b\x32,.mistudio.datasets.v1.TokenizationStatistics\x12/\n\x04view\x18\x02 \x01(\x0b\x32!.mistudio.datasets.v1.ViewFigures\"\xa4\x01\n\x14ListSequencesRequest\x12\x17\n\x0ftokenization_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x12\n\nmax_tokens\x18\x05 \x01(\x05\x12(\n\x04view\x18\x06 \x01(\x0b\x32\x1a.mistudio.datasets.v1.View\"\xad\x01\n\x15ListSequencesResponse\x12\x36\n\tsequences\x18\x01 \x03(\x0b\x32#.mistudio.datasets.v1.TokenSequence\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x12/\n\x04view\x18\x04 \x01(\x0b\x32!.mistudio.datasets.v1.ViewFigures\"\xe4\x01\n\x13SearchTokensRequest\x12\x17\n\x0ftokenization_id\x18\x01 \x01(\t\x12-\n\x03ids\x18\x02 \x01(\x0b\x32\x1e.mistudio.datasets.v1.TokenIdsH\x00\x12\x0e\n\x04text\x18\x03 \x01(\tH\x00\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12\x1b\n\x0e\x63ontext_tokens\x18\x06 \x01(\x05H\x01\x88\x01\x01\x12\x15\n\rinclude_total\x18\x07 \x01(\x08\x42\x07\n\x05queryB\x11\n\x0f_context_tokens\"\x1a\n\x08TokenIds\x12\x0e\n\x06values\x18\x01 \x03(\x05\"\xbd\x01\n\x14SearchTokensResponse\x12\x31\n\x07matches\x18\x01 \x03(\x0b\x32 .mistudio.datasets.v1.TokenMatch\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x12\x17\n\x0ftotal_documents\x18\x04 \x01(\x03\x12\x14\n\x0csearched_ids\x18\x05 \x03(\x05\x12\x16\n\x0etotal_is_known\x18\x06 \x01(\x08\x32\xc3\x08\n\x14TokenizationsService\x12z\n\x13PreviewTokenization\x12\x30.mistudio.datasets.v1.PreviewTokenizationRequest\x1a\x31.mistudio.datasets.v1.PreviewTokenizationResponse\x12w\n\x12\x43reateTokenization\x12/.mistudio.datasets.v1.CreateTokenizationRequest\x1a\x30.mistudio.datasets.v1.CreateTokenizationResponse\x12n\n\x0fGetTokenization\x12,.mistudio.datasets.v1.GetTokenizationRequest\x1a-.mistudio.datasets.v1.GetTokenizationResponse\x12t\n\x11ListTokenizations\x12..mistudio.datasets.v1.ListTokenizationsRequest\x1a/.mistudio.datasets.v1.ListTokenizationsResponse\x12w\n\x12\x43\x61ncelTokenization\x12/.mistudio.datasets.v1.CancelTokenizationRequest\x1a\x30.mistudio.datasets.v1.CancelTokenizationResponse\x12w\n\x12\x44\x65leteTokenization\x12/.mistudio.datasets.v1.DeleteTokenizationRequest\x1a\x30.mistudio.datasets.v1.DeleteTokenizationResponse\x12\x8c\x01\n\x19GetTokenizationStatistics\x12\x36.mistudio.datasets.v1.GetTokenizationStatisticsRequest\x1a\x37.mistudio.datasets.v1.GetTokenizationStatisticsResponse\x12h\n\rListSequences\x12*.mistudio.datasets.v1.ListSequencesRequest\x1a+.mistudio.datasets.v1.ListSequencesResponse\x12\x65\n\x0cSearchTokens\x12).mistudio.datasets.v1.SearchTokensRequest\x1a*.mistudio.datasets.v1.SearchTokensResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mistudio.datasets.v1.tokenizations_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CREATETOKENIZATIONREQUEST']._serialized_start=144
-  _globals['_CREATETOKENIZATIONREQUEST']._serialized_end=291
-  _globals['_CREATETOKENIZATIONRESPONSE']._serialized_start=294
-  _globals['_CREATETOKENIZATIONRESPONSE']._serialized_end=432
-  _globals['_GETTOKENIZATIONREQUEST']._serialized_start=434
-  _globals['_GETTOKENIZATIONREQUEST']._serialized_end=470
-  _globals['_GETTOKENIZATIONRESPONSE']._serialized_start=472
-  _globals['_GETTOKENIZATIONRESPONSE']._serialized_end=555
-  _globals['_LISTTOKENIZATIONSREQUEST']._serialized_start=557
-  _globals['_LISTTOKENIZATIONSREQUEST']._serialized_end=656
-  _globals['_LISTTOKENIZATIONSRESPONSE']._serialized_start=659
-  _globals['_LISTTOKENIZATIONSRESPONSE']._serialized_end=790
-  _globals['_CANCELTOKENIZATIONREQUEST']._serialized_start=792
-  _globals['_CANCELTOKENIZATIONREQUEST']._serialized_end=831
-  _globals['_CANCELTOKENIZATIONRESPONSE']._serialized_start=833
-  _globals['_CANCELTOKENIZATIONRESPONSE']._serialized_end=955
-  _globals['_DELETETOKENIZATIONREQUEST']._serialized_start=957
-  _globals['_DELETETOKENIZATIONREQUEST']._serialized_end=1010
-  _globals['_DELETETOKENIZATIONRESPONSE']._serialized_start=1012
-  _globals['_DELETETOKENIZATIONRESPONSE']._serialized_end=1076
-  _globals['_GETTOKENIZATIONSTATISTICSREQUEST']._serialized_start=1078
-  _globals['_GETTOKENIZATIONSTATISTICSREQUEST']._serialized_end=1124
-  _globals['_GETTOKENIZATIONSTATISTICSRESPONSE']._serialized_start=1126
-  _globals['_GETTOKENIZATIONSTATISTICSRESPONSE']._serialized_end=1227
-  _globals['_LISTSEQUENCESREQUEST']._serialized_start=1229
-  _globals['_LISTSEQUENCESREQUEST']._serialized_end=1351
-  _globals['_LISTSEQUENCESRESPONSE']._serialized_start=1353
-  _globals['_LISTSEQUENCESRESPONSE']._serialized_end=1477
-  _globals['_TOKENIZATIONSSERVICE']._serialized_start=1480
-  _globals['_TOKENIZATIONSSERVICE']._serialized_end=2344
+  _globals['_PREVIEWTOKENIZATIONREQUEST']._serialized_start=177
+  _globals['_PREVIEWTOKENIZATIONREQUEST']._serialized_end=360
+  _globals['_PREVIEWTOKENIZATIONRESPONSE']._serialized_start=363
+  _globals['_PREVIEWTOKENIZATIONRESPONSE']._serialized_end=527
+  _globals['_CREATETOKENIZATIONREQUEST']._serialized_start=530
+  _globals['_CREATETOKENIZATIONREQUEST']._serialized_end=677
+  _globals['_CREATETOKENIZATIONRESPONSE']._serialized_start=680
+  _globals['_CREATETOKENIZATIONRESPONSE']._serialized_end=818
+  _globals['_GETTOKENIZATIONREQUEST']._serialized_start=820
+  _globals['_GETTOKENIZATIONREQUEST']._serialized_end=856
+  _globals['_GETTOKENIZATIONRESPONSE']._serialized_start=858
+  _globals['_GETTOKENIZATIONRESPONSE']._serialized_end=941
+  _globals['_LISTTOKENIZATIONSREQUEST']._serialized_start=943
+  _globals['_LISTTOKENIZATIONSREQUEST']._serialized_end=1042
+  _globals['_LISTTOKENIZATIONSRESPONSE']._serialized_start=1045
+  _globals['_LISTTOKENIZATIONSRESPONSE']._serialized_end=1176
+  _globals['_CANCELTOKENIZATIONREQUEST']._serialized_start=1178
+  _globals['_CANCELTOKENIZATIONREQUEST']._serialized_end=1217
+  _globals['_CANCELTOKENIZATIONRESPONSE']._serialized_start=1219
+  _globals['_CANCELTOKENIZATIONRESPONSE']._serialized_end=1341
+  _globals['_DELETETOKENIZATIONREQUEST']._serialized_start=1343
+  _globals['_DELETETOKENIZATIONREQUEST']._serialized_end=1411
+  _globals['_DELETETOKENIZATIONRESPONSE']._serialized_start=1413
+  _globals['_DELETETOKENIZATIONRESPONSE']._serialized_end=1477
+  _globals['_GETTOKENIZATIONSTATISTICSREQUEST']._serialized_start=1479
+  _globals['_GETTOKENIZATIONSTATISTICSREQUEST']._serialized_end=1567
+  _globals['_GETTOKENIZATIONSTATISTICSRESPONSE']._serialized_start=1570
+  _globals['_GETTOKENIZATIONSTATISTICSRESPONSE']._serialized_end=1720
+  _globals['_LISTSEQUENCESREQUEST']._serialized_start=1723
+  _globals['_LISTSEQUENCESREQUEST']._serialized_end=1887
+  _globals['_LISTSEQUENCESRESPONSE']._serialized_start=1890
+  _globals['_LISTSEQUENCESRESPONSE']._serialized_end=2063
+  _globals['_SEARCHTOKENSREQUEST']._serialized_start=2066
+  _globals['_SEARCHTOKENSREQUEST']._serialized_end=2294
+  _globals['_TOKENIDS']._serialized_start=2296
+  _globals['_TOKENIDS']._serialized_end=2322
+  _globals['_SEARCHTOKENSRESPONSE']._serialized_start=2325
+  _globals['_SEARCHTOKENSRESPONSE']._serialized_end=2514
+  _globals['_TOKENIZATIONSSERVICE']._serialized_start=2517
+  _globals['_TOKENIZATIONSSERVICE']._serialized_end=3608
 # @@protoc_insertion_point(module_scope)

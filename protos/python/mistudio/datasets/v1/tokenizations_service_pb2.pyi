@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from mistudio.datasets.v1 import tokenization_pb2 as _tokenization_pb2
+from mistudio.datasets.v1 import view_pb2 as _view_pb2
 from mistudio.jobs.v1 import job_pb2 as _job_pb2
 import builtins as _builtins
 import sys
@@ -19,6 +20,84 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+@_typing.final
+class PreviewTokenizationRequest(_message.Message):
+    """Tokenizes a few rows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_ID_FIELD_NUMBER: _builtins.int
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    MAX_TOKENS_FIELD_NUMBER: _builtins.int
+    dataset_id: _builtins.str
+    """UUID of the dataset; it must be READY."""
+    model_id: _builtins.str
+    """UUID of the model; it must be READY."""
+    offset: _builtins.int
+    """First row, from 0."""
+    page_size: _builtins.int
+    """Rows, 1 to 50; 0 means 5."""
+    max_tokens: _builtins.int
+    """Most tokens of a row in the answer, 1 to 100,000; 0 means 1,000."""
+    @_builtins.property
+    def settings(self) -> _tokenization_pb2.TokenizationSettings:
+        """What to tokenize; absent means all defaults."""
+
+    def __init__(
+        self,
+        *,
+        dataset_id: _builtins.str = ...,
+        model_id: _builtins.str = ...,
+        settings: _tokenization_pb2.TokenizationSettings | None = ...,
+        offset: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        max_tokens: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "max_tokens", b"max_tokens", "model_id", b"model_id", "offset", b"offset", "page_size", b"page_size", "settings", b"settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewTokenizationRequest: _TypeAlias = PreviewTokenizationRequest  # noqa: Y015
+
+@_typing.final
+class PreviewTokenizationResponse(_message.Message):
+    """A few tokenized rows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    CHAT_TEMPLATE_FIELD_NUMBER: _builtins.int
+    chat_template: _builtins.str
+    """The chat template that rendered conversations; empty for text."""
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[_tokenization_pb2.PreviewedRow]:
+        """The rows."""
+
+    @_builtins.property
+    def settings(self) -> _tokenization_pb2.TokenizationSettings:
+        """What was tokenized, with every default filled in."""
+
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[_tokenization_pb2.PreviewedRow] | None = ...,
+        settings: _tokenization_pb2.TokenizationSettings | None = ...,
+        chat_template: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_template", b"chat_template", "rows", b"rows", "settings", b"settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewTokenizationResponse: _TypeAlias = PreviewTokenizationResponse  # noqa: Y015
 
 @_typing.final
 class CreateTokenizationRequest(_message.Message):
@@ -151,9 +230,11 @@ class ListTokenizationsRequest(_message.Message):
     page_token: _builtins.str
     """`next_page_token` of the page before; empty for the first."""
     filter: _builtins.str
-    """AIP-160 subset over status, dataset_id, model_id, tokens, created_at. Example: `status = READY`."""
+    """AIP-160 subset over status, dataset_id, model_id, tokens, documents, size_bytes, engine, created_at. Example:
+    `status = READY`.
+    """
     order_by: _builtins.str
-    """`created_at` or `tokens`, each with `desc` if wished; default `created_at desc`."""
+    """`created_at`, `tokens`, `documents` or `size_bytes`, each with `desc` if wished; default `created_at desc`."""
     def __init__(
         self,
         *,
@@ -262,19 +343,23 @@ class DeleteTokenizationRequest(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUID of the tokenization."""
     etag: _builtins.str
     """Delete exactly this state; empty deletes any."""
+    force: _builtins.bool
+    """Delete its exports as well."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         etag: _builtins.str = ...,
+        force: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "id", b"id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "force", b"force", "id", b"id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -311,16 +396,22 @@ class GetTokenizationStatisticsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ID_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUID of the tokenization; it must be READY."""
+    @_builtins.property
+    def view(self) -> _view_pb2.View:
+        """A view whose figures are wanted as well; absent means none."""
+
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
+        view: _view_pb2.View | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["view", b"view"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -333,18 +424,24 @@ class GetTokenizationStatisticsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     STATISTICS_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def statistics(self) -> _tokenization_pb2.TokenizationStatistics:
         """The figures."""
+
+    @_builtins.property
+    def view(self) -> _view_pb2.ViewFigures:
+        """The figures of the view that was asked for."""
 
     def __init__(
         self,
         *,
         statistics: _tokenization_pb2.TokenizationStatistics | None = ...,
+        view: _view_pb2.ViewFigures | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["statistics", b"statistics"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["statistics", b"statistics", "view", b"view"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["statistics", b"statistics"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["statistics", b"statistics", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -361,16 +458,21 @@ class ListSequencesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MAX_TOKENS_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     tokenization_id: _builtins.str
     """UUID of the tokenization; it must be READY."""
     offset: _builtins.int
-    """First document, from 0."""
+    """First document or sequence, from 0."""
     page_size: _builtins.int
-    """Most documents in the answer, 1 to 500; 0 means 20."""
+    """Most documents or sequences in the answer, 1 to 500; 0 means 20."""
     page_token: _builtins.str
     """`next_page_token` of the page before, in place of `offset`; empty for the first."""
     max_tokens: _builtins.int
-    """Most tokens of a document in the answer, 1 to 100,000; 0 means 1,000."""
+    """Most tokens of a document or sequence in the answer, 1 to 100,000; 0 means 1,000."""
+    @_builtins.property
+    def view(self) -> _view_pb2.View:
+        """The view whose sequences are wanted; absent means whole documents."""
+
     def __init__(
         self,
         *,
@@ -379,10 +481,11 @@ class ListSequencesRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         max_tokens: _builtins.int = ...,
+        view: _view_pb2.View | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["view", b"view"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_tokens", b"max_tokens", "offset", b"offset", "page_size", b"page_size", "page_token", b"page_token", "tokenization_id", b"tokenization_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_tokens", b"max_tokens", "offset", b"offset", "page_size", b"page_size", "page_token", b"page_token", "tokenization_id", b"tokenization_id", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -390,20 +493,25 @@ Global___ListSequencesRequest: _TypeAlias = ListSequencesRequest  # noqa: Y015
 
 @_typing.final
 class ListSequencesResponse(_message.Message):
-    """A page of tokenized documents."""
+    """A page of tokenized documents or sequences."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SEQUENCES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Token of the next page; empty after the last document."""
+    """Token of the next page; empty after the last one."""
     total_size: _builtins.int
-    """Documents in all."""
+    """Documents or sequences in all."""
     @_builtins.property
     def sequences(self) -> _containers.RepeatedCompositeFieldContainer[_tokenization_pb2.TokenSequence]:
-        """The documents."""
+        """The documents or sequences."""
+
+    @_builtins.property
+    def view(self) -> _view_pb2.ViewFigures:
+        """What the view keeps and drops."""
 
     def __init__(
         self,
@@ -411,11 +519,137 @@ class ListSequencesResponse(_message.Message):
         sequences: _abc.Iterable[_tokenization_pb2.TokenSequence] | None = ...,
         next_page_token: _builtins.str = ...,
         total_size: _builtins.int = ...,
+        view: _view_pb2.ViewFigures | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["view", b"view"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "sequences", b"sequences", "total_size", b"total_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "sequences", b"sequences", "total_size", b"total_size", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListSequencesResponse: _TypeAlias = ListSequencesResponse  # noqa: Y015
+
+@_typing.final
+class SearchTokensRequest(_message.Message):
+    """Searches for tokens."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKENIZATION_ID_FIELD_NUMBER: _builtins.int
+    IDS_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    CONTEXT_TOKENS_FIELD_NUMBER: _builtins.int
+    INCLUDE_TOTAL_FIELD_NUMBER: _builtins.int
+    tokenization_id: _builtins.str
+    """UUID of the tokenization; it must be READY."""
+    text: _builtins.str
+    """Text whose tokens follow one another, as the model's tokenizer splits it on its own; needs the model."""
+    page_size: _builtins.int
+    """Most matches in the answer, 1 to 500; 0 means 20."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before; empty for the first."""
+    context_tokens: _builtins.int
+    """Tokens to show on each side of a match, 0 to 100; absent means 10."""
+    include_total: _builtins.bool
+    """Count every match, which means to read all ids once; later pages know the figures."""
+    @_builtins.property
+    def ids(self) -> Global___TokenIds:
+        """Token ids that follow one another, 1 to 256."""
+
+    def __init__(
+        self,
+        *,
+        tokenization_id: _builtins.str = ...,
+        ids: Global___TokenIds | None = ...,
+        text: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        context_tokens: _builtins.int | None = ...,
+        include_total: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_context_tokens", b"_context_tokens", "context_tokens", b"context_tokens", "ids", b"ids", "query", b"query", "text", b"text"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_tokens", b"_context_tokens", "context_tokens", b"context_tokens", "ids", b"ids", "include_total", b"include_total", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "text", b"text", "tokenization_id", b"tokenization_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__context_tokens: _TypeAlias = _typing.Literal["context_tokens"]  # noqa: Y015
+    _WhichOneofArgType__context_tokens: _TypeAlias = _typing.Literal["_context_tokens", b"_context_tokens"]  # noqa: Y015
+    _WhichOneofReturnType_query: _TypeAlias = _typing.Literal["ids", "text"]  # noqa: Y015
+    _WhichOneofArgType_query: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__context_tokens) -> _WhichOneofReturnType__context_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_query) -> _WhichOneofReturnType_query | None: ...
+
+Global___SearchTokensRequest: _TypeAlias = SearchTokensRequest  # noqa: Y015
+
+@_typing.final
+class TokenIds(_message.Message):
+    """Token ids in order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The ids."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TokenIds: _TypeAlias = TokenIds  # noqa: Y015
+
+@_typing.final
+class SearchTokensResponse(_message.Message):
+    """A page of places where tokens were found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MATCHES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    TOTAL_DOCUMENTS_FIELD_NUMBER: _builtins.int
+    SEARCHED_IDS_FIELD_NUMBER: _builtins.int
+    TOTAL_IS_KNOWN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty after the last match."""
+    total_size: _builtins.int
+    """Matches in all, exactly; 0 where `total_is_known` is false."""
+    total_documents: _builtins.int
+    """Documents with a match, exactly; 0 likewise."""
+    total_is_known: _builtins.bool
+    """Whether matches have been counted (see `include_total`)."""
+    @_builtins.property
+    def matches(self) -> _containers.RepeatedCompositeFieldContainer[_tokenization_pb2.TokenMatch]:
+        """The places, in the order of documents."""
+
+    @_builtins.property
+    def searched_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The ids that were searched for."""
+
+    def __init__(
+        self,
+        *,
+        matches: _abc.Iterable[_tokenization_pb2.TokenMatch] | None = ...,
+        next_page_token: _builtins.str = ...,
+        total_size: _builtins.int = ...,
+        total_documents: _builtins.int = ...,
+        searched_ids: _abc.Iterable[_builtins.int] | None = ...,
+        total_is_known: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["matches", b"matches", "next_page_token", b"next_page_token", "searched_ids", b"searched_ids", "total_documents", b"total_documents", "total_is_known", b"total_is_known", "total_size", b"total_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchTokensResponse: _TypeAlias = SearchTokensResponse  # noqa: Y015

@@ -35,6 +35,11 @@ class TokenizationsServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.PreviewTokenization = channel.unary_unary(
+                '/mistudio.datasets.v1.TokenizationsService/PreviewTokenization',
+                request_serializer=mistudio_dot_datasets_dot_v1_dot_tokenizations__service__pb2.PreviewTokenizationRequest.SerializeToString,
+                response_deserializer=mistudio_dot_datasets_dot_v1_dot_tokenizations__service__pb2.PreviewTokenizationResponse.FromString,
+                _registered_method=True)
         self.CreateTokenization = channel.unary_unary(
                 '/mistudio.datasets.v1.TokenizationsService/CreateTokenization',
                 request_serializer=mistudio_dot_datasets_dot_v1_dot_tokenizations__service__pb2.CreateTokenizationRequest.SerializeToString,
@@ -70,11 +75,23 @@ class TokenizationsServiceStub:
                 request_serializer=mistudio_dot_datasets_dot_v1_dot_tokenizations__service__pb2.ListSequencesRequest.SerializeToString,
                 response_deserializer=mistudio_dot_datasets_dot_v1_dot_tokenizations__service__pb2.ListSequencesResponse.FromString,
                 _registered_method=True)
+        self.SearchTokens = channel.unary_unary(
+                '/mistudio.datasets.v1.TokenizationsService/SearchTokens',
+                request_serializer=mistudio_dot_datasets_dot_v1_dot_tokenizations__service__pb2.SearchTokensRequest.SerializeToString,
+                response_deserializer=mistudio_dot_datasets_dot_v1_dot_tokenizations__service__pb2.SearchTokensResponse.FromString,
+                _registered_method=True)
 
 
 class TokenizationsServiceServicer:
     """Tokenizations: any dataset for any model.
     """
+
+    def PreviewTokenization(self, request, context):
+        """Tokenizes a few rows at once, to see what the settings do before starting.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def CreateTokenization(self, request, context):
         """Starts to tokenize a dataset for a model. The same work already running is joined, the same tokenization already
@@ -106,7 +123,7 @@ class TokenizationsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteTokenization(self, request, context):
-        """Deletes a tokenization: gone from lists at once, its files shortly after.
+        """Deletes a tokenization: gone from lists at once, its files shortly after. Refused while exports need it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,7 +137,14 @@ class TokenizationsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSequences(self, request, context):
-        """A page of tokenized documents, from any document on.
+        """A page of tokenized documents, or of the sequences of a view, from any one on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchTokens(self, request, context):
+        """Finds a sequence of tokens in all documents.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -129,6 +153,11 @@ class TokenizationsServiceServicer:
 
 def add_TokenizationsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'PreviewTokenization': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewTokenization,
+                    request_deserializer=mistudio_dot_datasets_dot_v1_dot_tokenizations__service__pb2.PreviewTokenizationRequest.FromString,
+                    response_serializer=mistudio_dot_datasets_dot_v1_dot_tokenizations__service__pb2.PreviewTokenizationResponse.SerializeToString,
+            ),
             'CreateTokenization': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateTokenization,
                     request_deserializer=mistudio_dot_datasets_dot_v1_dot_tokenizations__service__pb2.CreateTokenizationRequest.FromString,
@@ -164,6 +193,11 @@ def add_TokenizationsServiceServicer_to_server(servicer, server):
                     request_deserializer=mistudio_dot_datasets_dot_v1_dot_tokenizations__service__pb2.ListSequencesRequest.FromString,
                     response_serializer=mistudio_dot_datasets_dot_v1_dot_tokenizations__service__pb2.ListSequencesResponse.SerializeToString,
             ),
+            'SearchTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchTokens,
+                    request_deserializer=mistudio_dot_datasets_dot_v1_dot_tokenizations__service__pb2.SearchTokensRequest.FromString,
+                    response_serializer=mistudio_dot_datasets_dot_v1_dot_tokenizations__service__pb2.SearchTokensResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'mistudio.datasets.v1.TokenizationsService', rpc_method_handlers)
@@ -175,6 +209,33 @@ def add_TokenizationsServiceServicer_to_server(servicer, server):
 class TokenizationsService:
     """Tokenizations: any dataset for any model.
     """
+
+    @staticmethod
+    def PreviewTokenization(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mistudio.datasets.v1.TokenizationsService/PreviewTokenization',
+            mistudio_dot_datasets_dot_v1_dot_tokenizations__service__pb2.PreviewTokenizationRequest.SerializeToString,
+            mistudio_dot_datasets_dot_v1_dot_tokenizations__service__pb2.PreviewTokenizationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def CreateTokenization(request,
@@ -355,6 +416,33 @@ class TokenizationsService:
             '/mistudio.datasets.v1.TokenizationsService/ListSequences',
             mistudio_dot_datasets_dot_v1_dot_tokenizations__service__pb2.ListSequencesRequest.SerializeToString,
             mistudio_dot_datasets_dot_v1_dot_tokenizations__service__pb2.ListSequencesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mistudio.datasets.v1.TokenizationsService/SearchTokens',
+            mistudio_dot_datasets_dot_v1_dot_tokenizations__service__pb2.SearchTokensRequest.SerializeToString,
+            mistudio_dot_datasets_dot_v1_dot_tokenizations__service__pb2.SearchTokensResponse.FromString,
             options,
             channel_credentials,
             insecure,

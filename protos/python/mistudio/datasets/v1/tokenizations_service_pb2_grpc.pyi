@@ -33,6 +33,8 @@ class TokenizationsServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TokenizationsServiceAsyncStub: ...
+    PreviewTokenization: _grpc.UnaryUnaryMultiCallable[_tokenizations_service_pb2.PreviewTokenizationRequest, _tokenizations_service_pb2.PreviewTokenizationResponse]
+    """Tokenizes a few rows at once, to see what the settings do before starting."""
     CreateTokenization: _grpc.UnaryUnaryMultiCallable[_tokenizations_service_pb2.CreateTokenizationRequest, _tokenizations_service_pb2.CreateTokenizationResponse]
     """Starts to tokenize a dataset for a model. The same work already running is joined, the same tokenization already
     here is returned.
@@ -44,17 +46,21 @@ class TokenizationsServiceStub:
     CancelTokenization: _grpc.UnaryUnaryMultiCallable[_tokenizations_service_pb2.CancelTokenizationRequest, _tokenizations_service_pb2.CancelTokenizationResponse]
     """Stops a tokenization; its files go, it stays as CANCELLED. No other tokenization is touched."""
     DeleteTokenization: _grpc.UnaryUnaryMultiCallable[_tokenizations_service_pb2.DeleteTokenizationRequest, _tokenizations_service_pb2.DeleteTokenizationResponse]
-    """Deletes a tokenization: gone from lists at once, its files shortly after."""
+    """Deletes a tokenization: gone from lists at once, its files shortly after. Refused while exports need it."""
     GetTokenizationStatistics: _grpc.UnaryUnaryMultiCallable[_tokenizations_service_pb2.GetTokenizationStatisticsRequest, _tokenizations_service_pb2.GetTokenizationStatisticsResponse]
     """Exact figures over all its documents."""
     ListSequences: _grpc.UnaryUnaryMultiCallable[_tokenizations_service_pb2.ListSequencesRequest, _tokenizations_service_pb2.ListSequencesResponse]
-    """A page of tokenized documents, from any document on."""
+    """A page of tokenized documents, or of the sequences of a view, from any one on."""
+    SearchTokens: _grpc.UnaryUnaryMultiCallable[_tokenizations_service_pb2.SearchTokensRequest, _tokenizations_service_pb2.SearchTokensResponse]
+    """Finds a sequence of tokens in all documents."""
 
 @_typing.type_check_only
 class TokenizationsServiceAsyncStub(TokenizationsServiceStub):
     """Tokenizations: any dataset for any model."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    PreviewTokenization: _aio.UnaryUnaryMultiCallable[_tokenizations_service_pb2.PreviewTokenizationRequest, _tokenizations_service_pb2.PreviewTokenizationResponse]  # type: ignore[assignment]
+    """Tokenizes a few rows at once, to see what the settings do before starting."""
     CreateTokenization: _aio.UnaryUnaryMultiCallable[_tokenizations_service_pb2.CreateTokenizationRequest, _tokenizations_service_pb2.CreateTokenizationResponse]  # type: ignore[assignment]
     """Starts to tokenize a dataset for a model. The same work already running is joined, the same tokenization already
     here is returned.
@@ -66,14 +72,24 @@ class TokenizationsServiceAsyncStub(TokenizationsServiceStub):
     CancelTokenization: _aio.UnaryUnaryMultiCallable[_tokenizations_service_pb2.CancelTokenizationRequest, _tokenizations_service_pb2.CancelTokenizationResponse]  # type: ignore[assignment]
     """Stops a tokenization; its files go, it stays as CANCELLED. No other tokenization is touched."""
     DeleteTokenization: _aio.UnaryUnaryMultiCallable[_tokenizations_service_pb2.DeleteTokenizationRequest, _tokenizations_service_pb2.DeleteTokenizationResponse]  # type: ignore[assignment]
-    """Deletes a tokenization: gone from lists at once, its files shortly after."""
+    """Deletes a tokenization: gone from lists at once, its files shortly after. Refused while exports need it."""
     GetTokenizationStatistics: _aio.UnaryUnaryMultiCallable[_tokenizations_service_pb2.GetTokenizationStatisticsRequest, _tokenizations_service_pb2.GetTokenizationStatisticsResponse]  # type: ignore[assignment]
     """Exact figures over all its documents."""
     ListSequences: _aio.UnaryUnaryMultiCallable[_tokenizations_service_pb2.ListSequencesRequest, _tokenizations_service_pb2.ListSequencesResponse]  # type: ignore[assignment]
-    """A page of tokenized documents, from any document on."""
+    """A page of tokenized documents, or of the sequences of a view, from any one on."""
+    SearchTokens: _aio.UnaryUnaryMultiCallable[_tokenizations_service_pb2.SearchTokensRequest, _tokenizations_service_pb2.SearchTokensResponse]  # type: ignore[assignment]
+    """Finds a sequence of tokens in all documents."""
 
 class TokenizationsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Tokenizations: any dataset for any model."""
+
+    @_abc_1.abstractmethod
+    def PreviewTokenization(
+        self,
+        request: _tokenizations_service_pb2.PreviewTokenizationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tokenizations_service_pb2.PreviewTokenizationResponse, _abc.Awaitable[_tokenizations_service_pb2.PreviewTokenizationResponse]]:
+        """Tokenizes a few rows at once, to see what the settings do before starting."""
 
     @_abc_1.abstractmethod
     def CreateTokenization(
@@ -115,7 +131,7 @@ class TokenizationsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tokenizations_service_pb2.DeleteTokenizationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tokenizations_service_pb2.DeleteTokenizationResponse, _abc.Awaitable[_tokenizations_service_pb2.DeleteTokenizationResponse]]:
-        """Deletes a tokenization: gone from lists at once, its files shortly after."""
+        """Deletes a tokenization: gone from lists at once, its files shortly after. Refused while exports need it."""
 
     @_abc_1.abstractmethod
     def GetTokenizationStatistics(
@@ -131,6 +147,14 @@ class TokenizationsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tokenizations_service_pb2.ListSequencesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tokenizations_service_pb2.ListSequencesResponse, _abc.Awaitable[_tokenizations_service_pb2.ListSequencesResponse]]:
-        """A page of tokenized documents, from any document on."""
+        """A page of tokenized documents, or of the sequences of a view, from any one on."""
+
+    @_abc_1.abstractmethod
+    def SearchTokens(
+        self,
+        request: _tokenizations_service_pb2.SearchTokensRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tokenizations_service_pb2.SearchTokensResponse, _abc.Awaitable[_tokenizations_service_pb2.SearchTokensResponse]]:
+        """Finds a sequence of tokens in all documents."""
 
 def add_TokenizationsServiceServicer_to_server(servicer: TokenizationsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

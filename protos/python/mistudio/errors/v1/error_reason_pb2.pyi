@@ -120,6 +120,28 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INTERNAL: an unexpected fault; metadata `incident_id` is in the log too."""
     ERROR_REASON_NOT_SERVED_HERE: _ErrorReason.ValueType  # 48
     """UNIMPLEMENTED: this process does not answer this call; the text says which does. Example: WatchJob at a service."""
+    ERROR_REASON_UPLOAD_NOT_FOUND: _ErrorReason.ValueType  # 49
+    """NOT_FOUND: no upload was begun with this request_id, or it has expired."""
+    ERROR_REASON_EXPORT_NOT_FOUND: _ErrorReason.ValueType  # 50
+    """NOT_FOUND: no export has this id."""
+    ERROR_REASON_COLUMN_NOT_FOUND: _ErrorReason.ValueType  # 51
+    """NOT_FOUND: the dataset has no such column; the text names those that exist."""
+    ERROR_REASON_ROW_NOT_FOUND: _ErrorReason.ValueType  # 52
+    """NOT_FOUND: the split has no row of this number."""
+    ERROR_REASON_INVALID_SEARCH: _ErrorReason.ValueType  # 53
+    """INVALID_ARGUMENT: a search cannot be done as it is asked for. Example: a regular expression that does not parse."""
+    ERROR_REASON_UPLOAD_OFFSET_MISMATCH: _ErrorReason.ValueType  # 54
+    """FAILED_PRECONDITION: the upload goes on from another offset; metadata `received_bytes` tells which."""
+    ERROR_REASON_COLUMN_STATISTICS_NOT_READY: _ErrorReason.ValueType  # 55
+    """FAILED_PRECONDITION: the statistics of the columns are not made yet."""
+    ERROR_REASON_CHAT_TEMPLATE_MISSING: _ErrorReason.ValueType  # 56
+    """FAILED_PRECONDITION: the model has no chat template to render conversations with, or a broken one."""
+    ERROR_REASON_CONVERSATION_MISSING: _ErrorReason.ValueType  # 57
+    """INVALID_ARGUMENT: the dataset has no such, or no recognisable, column of conversations; the text lists its columns."""
+    ERROR_REASON_EXPORT_NOT_READY: _ErrorReason.ValueType  # 58
+    """FAILED_PRECONDITION: the export is just being cancelled; it can be made afresh in a moment."""
+    ERROR_REASON_VIEW_EMPTY: _ErrorReason.ValueType  # 59
+    """FAILED_PRECONDITION: the view has no sequence of its full length, so there is nothing to export."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The machine-readable cause of an error. A failed call carries `google.rpc.ErrorInfo` with domain
@@ -224,4 +246,26 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 47
 """INTERNAL: an unexpected fault; metadata `incident_id` is in the log too."""
 ERROR_REASON_NOT_SERVED_HERE: ErrorReason.ValueType  # 48
 """UNIMPLEMENTED: this process does not answer this call; the text says which does. Example: WatchJob at a service."""
+ERROR_REASON_UPLOAD_NOT_FOUND: ErrorReason.ValueType  # 49
+"""NOT_FOUND: no upload was begun with this request_id, or it has expired."""
+ERROR_REASON_EXPORT_NOT_FOUND: ErrorReason.ValueType  # 50
+"""NOT_FOUND: no export has this id."""
+ERROR_REASON_COLUMN_NOT_FOUND: ErrorReason.ValueType  # 51
+"""NOT_FOUND: the dataset has no such column; the text names those that exist."""
+ERROR_REASON_ROW_NOT_FOUND: ErrorReason.ValueType  # 52
+"""NOT_FOUND: the split has no row of this number."""
+ERROR_REASON_INVALID_SEARCH: ErrorReason.ValueType  # 53
+"""INVALID_ARGUMENT: a search cannot be done as it is asked for. Example: a regular expression that does not parse."""
+ERROR_REASON_UPLOAD_OFFSET_MISMATCH: ErrorReason.ValueType  # 54
+"""FAILED_PRECONDITION: the upload goes on from another offset; metadata `received_bytes` tells which."""
+ERROR_REASON_COLUMN_STATISTICS_NOT_READY: ErrorReason.ValueType  # 55
+"""FAILED_PRECONDITION: the statistics of the columns are not made yet."""
+ERROR_REASON_CHAT_TEMPLATE_MISSING: ErrorReason.ValueType  # 56
+"""FAILED_PRECONDITION: the model has no chat template to render conversations with, or a broken one."""
+ERROR_REASON_CONVERSATION_MISSING: ErrorReason.ValueType  # 57
+"""INVALID_ARGUMENT: the dataset has no such, or no recognisable, column of conversations; the text lists its columns."""
+ERROR_REASON_EXPORT_NOT_READY: ErrorReason.ValueType  # 58
+"""FAILED_PRECONDITION: the export is just being cancelled; it can be made afresh in a moment."""
+ERROR_REASON_VIEW_EMPTY: ErrorReason.ValueType  # 59
+"""FAILED_PRECONDITION: the view has no sequence of its full length, so there is nothing to export."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -120,7 +120,7 @@ class ModelsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteModel(self, request, context):
-        """Deletes a model: gone from lists at once, its files shortly after.
+        """Deletes a model: gone from lists at once, its files shortly after. Refused while tokenizations are being made with it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

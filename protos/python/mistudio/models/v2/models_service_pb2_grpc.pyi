@@ -48,7 +48,7 @@ class ModelsServiceStub:
     CancelModelDownload: _grpc.UnaryUnaryMultiCallable[_models_service_pb2.CancelModelDownloadRequest, _models_service_pb2.CancelModelDownloadResponse]
     """Stops a model's download; its files go, the model stays as CANCELLED."""
     DeleteModel: _grpc.UnaryUnaryMultiCallable[_models_service_pb2.DeleteModelRequest, _models_service_pb2.DeleteModelResponse]
-    """Deletes a model: gone from lists at once, its files shortly after."""
+    """Deletes a model: gone from lists at once, its files shortly after. Refused while tokenizations are being made with it."""
 
 @_typing.type_check_only
 class ModelsServiceAsyncStub(ModelsServiceStub):
@@ -70,7 +70,7 @@ class ModelsServiceAsyncStub(ModelsServiceStub):
     CancelModelDownload: _aio.UnaryUnaryMultiCallable[_models_service_pb2.CancelModelDownloadRequest, _models_service_pb2.CancelModelDownloadResponse]  # type: ignore[assignment]
     """Stops a model's download; its files go, the model stays as CANCELLED."""
     DeleteModel: _aio.UnaryUnaryMultiCallable[_models_service_pb2.DeleteModelRequest, _models_service_pb2.DeleteModelResponse]  # type: ignore[assignment]
-    """Deletes a model: gone from lists at once, its files shortly after."""
+    """Deletes a model: gone from lists at once, its files shortly after. Refused while tokenizations are being made with it."""
 
 class ModelsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Models: inspect them on the Hub, bring them in, let them go."""
@@ -131,6 +131,6 @@ class ModelsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _models_service_pb2.DeleteModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_models_service_pb2.DeleteModelResponse, _abc.Awaitable[_models_service_pb2.DeleteModelResponse]]:
-        """Deletes a model: gone from lists at once, its files shortly after."""
+        """Deletes a model: gone from lists at once, its files shortly after. Refused while tokenizations are being made with it."""
 
 def add_ModelsServiceServicer_to_server(servicer: ModelsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,1 @@
+"""Pages of rows, whole cells, and rows that a query finds."""

@@ -1,0 +1,1 @@
+"""From files as they come to rows on disk."""

@@ -1,0 +1,1 @@
+"""From rows to the texts that are tokenized: columns, conversations, cleaning."""

@@ -1,0 +1,1 @@
+"""From texts to token ids on disk, and reading them back."""

@@ -1,0 +1,1 @@
+"""Views of tokenizations as sequences, and their export."""

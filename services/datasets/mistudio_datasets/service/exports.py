@@ -1,0 +1,213 @@
+"""Exports: views of tokenizations as datasets on disk, started, looked at, stopped and let go one by one."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from mistudio_datasets.data.tokens.manifest import special_ids
+from mistudio_datasets.domain.datasets import Dataset
+from mistudio_datasets.domain.exports import Export, ExportSettings, ExportStatus
+from mistudio_datasets.domain.tokenizations import Tokenization
+from mistudio_datasets.domain.views import View
+from mistudio_datasets.service.cleanup import cleanup_payload
+from mistudio_datasets.service.tokenizations import require_complete
+from mistudio_datasets.service.tools import Tools
+from mistudio_datasets.store import datasets, exports, tokenizations
+from mistudio_jobs.queue import NewJob
+from mistudio_jobs.started import Started
+from mistudio_jobs.states import JobState
+from mistudio_jobs.tables import Job
+from mistudio_servicekit.database import Session, new_id
+from mistudio_servicekit.errors import ExportNotReady, InvalidArgument
+from mistudio_servicekit.pagination import Page, PageRequest
+from mistudio_servicekit.records import Lock
+from mistudio_servicekit.requests import check_etag, check_request_id, etag_of
+from mistudio_servicekit.storage import Area
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """An export to make; see `CreateExportRequest` for the meaning of each field."""
+
+    tokenization_id: UUID
+    view: View
+    shuffle_seed: int | None = None
+    request_id: str = ""
+
+    def check(self) -> None:
+        """Raise `InvalidArgument` unless the fields can be right."""
+        check_request_id(self.request_id)
+        self.view.check()
+        if self.shuffle_seed is not None and self.shuffle_seed < 0:
+            raise InvalidArgument(
+                f"shuffle_seed is {self.shuffle_seed}",
+                next_step="Use a seed from 0 on, or leave it out to keep the order",
+                field="shuffle_seed",
+            )
+
+    def content(self) -> dict[str, Any]:
+        """What the request says."""
+        return {
+            "tokenization_id": str(self.tokenization_id),
+            "view": self.view.to_json(),
+            "shuffle_seed": self.shuffle_seed,
+        }
+
+
+async def create(tools: Tools, request: ExportRequest) -> Started[Export]:
+    """Start to write an export, or join what writes or has written the same one.
+
+    Raises:
+        InvalidArgument, RequestIdReused: the request itself is wrong, or its view needs a token that there is none of.
+        TokenizationNotFound, TokenizationNotReady: the tokenization forbids it.
+        ExportNotReady: the same export is just being cancelled.
+    """
+    request.check()
+    async with tools.engine.transaction() as session:
+        # Held against a deletion that would miss the new export.
+        tokenization = await tokenizations.get(session, request.tokenization_id, lock=Lock.SHARED)
+        require_complete(tokenization)
+        folder = tools.store.epoch(Area.TOKENIZATIONS, tokenization.id, tokenization.epoch)
+        await asyncio.to_thread(special_ids, folder, request.view)
+        settings = ExportSettings.of(request.view, request.shuffle_seed)
+        await exports.lock_identity(session, tokenization.id, settings)
+        known = await _repeated(tools, session, request) or await _alive(tools, session, tokenization.id, settings)
+        if known:
+            kind, content = tools.kinds.export, request.content()
+            await tools.engine.remember_request(session, kind, request.request_id, content, known.job)
+            return known
+        return await _start(tools, session, request, settings, tokenization)
+
+
+async def _repeated(tools: Tools, session: Session, request: ExportRequest) -> Started[Export] | None:
+    """What the same request_id started before."""
+    job = await tools.engine.find_request(session, tools.kinds.export, request.request_id, request.content())
+    return await _of_job(session, job) if job else None
+
+
+async def _of_job(session: Session, job: Job) -> Started[Export]:
+    return Started(await exports.get(session, job.resource_id), job, joined=True)
+
+
+async def _alive(
+    tools: Tools, session: Session, tokenization_id: UUID, settings: ExportSettings
+) -> Started[Export] | None:
+    export = await exports.find_alive(session, tokenization_id, settings)
+    if export is None:
+        return None
+    job = await tools.engine.get(session, export.job_id)
+    if job.job_state is JobState.CANCELLING:
+        raise ExportNotReady(
+            f"The same export {export.id} is just being cancelled",
+            next_step="Repeat the call in a second to write it afresh",
+            retry_after_seconds=1.0,
+            metadata={"subject": f"export/{export.id}"},
+        )
+    return Started(export, job, joined=True)
+
+
+async def _start(
+    tools: Tools, session: Session, request: ExportRequest, settings: ExportSettings, tokenization: Tokenization
+) -> Started[Export]:
+    dataset = await datasets.get(session, tokenization.dataset_id)
+    submission = await tools.engine.submit(session, _new_job(tools, request, settings, tokenization, dataset))
+    if submission.joined:
+        return await _of_job(session, submission.job)
+    export = _new_export(tokenization.id, settings, submission.job)
+    return Started(await exports.add(session, export), submission.job, joined=False)
+
+
+def _new_job(
+    tools: Tools, request: ExportRequest, settings: ExportSettings, tokenization: Tokenization, dataset: Dataset
+) -> NewJob:
+    # Without dedupe_key: equal exports meet in their row, under the lock of their identity.
+    return NewJob(
+        kind=tools.kinds.export,
+        resource_id=new_id(),
+        payload={
+            "tokenization_id": str(tokenization.id),
+            "tokenization_epoch": tokenization.epoch,
+            "dataset": dataset.repo_id or dataset.name,
+            "view": settings.view.to_json(),
+            "shuffle_seed": settings.shuffle_seed,
+        },
+        request_id=request.request_id,
+        request_content=request.content(),
+    )
+
+
+def _new_export(tokenization_id: UUID, settings: ExportSettings, job: Job) -> Export:
+    return Export(
+        id=job.resource_id,
+        tokenization_id=tokenization_id,
+        settings=settings,
+        status=ExportStatus.QUEUED,
+        epoch=0,
+        sequences=0,
+        short_sequences=0,
+        tokens=0,
+        size_bytes=0,
+        error=None,
+        job_id=job.id,
+        create_time=job.created_at,
+        update_time=job.created_at,
+    )
+
+
+async def get(tools: Tools, export_id: UUID) -> Export:
+    """The export.
+
+    Raises:
+        ExportNotFound: no export has this id.
+    """
+    async with tools.database.transaction() as session:
+        return await exports.get(session, export_id)
+
+
+async def list_page(tools: Tools, request: PageRequest) -> Page[Export]:
+    """A page of exports.
+
+    Raises:
+        InvalidFilter, InvalidOrderBy, InvalidPageToken, InvalidArgument: as the request deserves.
+    """
+    async with tools.database.transaction() as session:
+        return await exports.list_page(session, request)
+
+
+async def cancel(tools: Tools, export_id: UUID) -> Started[Export]:
+    """Stop an export.
+
+    Raises:
+        ExportNotFound: no export has this id.
+        JobNotCancellable: it is complete, or has failed, or was stopped before.
+    """
+    async with tools.engine.transaction() as session:
+        # The job first, then its export: the order in which workers lock them.
+        job = await tools.engine.cancel(session, (await exports.get(session, export_id)).job_id)
+        return Started(await exports.get(session, export_id), job, joined=False)
+
+
+async def delete(tools: Tools, export_id: UUID, *, etag: str = "") -> Job:
+    """Delete an export; if it is being written, that is stopped first.
+
+    Returns:
+        the job that removes the files.
+
+    Raises:
+        ExportNotFound: no export has this id.
+        Aborted: it has another etag.
+    """
+    async with tools.engine.transaction() as session:
+        # Jobs are locked before their resources, everywhere: the end of a job does so too.
+        job = await tools.engine.get(session, (await exports.get(session, export_id)).job_id, lock=True)
+        export = await exports.get(session, export_id, lock=Lock.EXCLUSIVE)
+        # Before the cancellation, which may change the export itself.
+        check_etag(etag, etag_of(export.version), f"Export {export_id}")
+        await tools.engine.cancel_unended(session, [job.id])
+        await exports.remove(session, [export_id])
+        payload = cleanup_payload([(Area.EXPORTS, export_id)])
+        new = NewJob(kind=tools.kinds.export_cleanup, resource_id=export_id, payload=payload)
+        return (await tools.engine.submit(session, new)).job

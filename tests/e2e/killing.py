@@ -1,0 +1,46 @@
+"""Processes killed as a crash of their machine would, and what is expected afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+import psutil
+
+from mistudio.datasets.v1 import datasets_service_pb2
+from mistudio.jobs.v1 import job_pb2, jobs_service_pb2
+from mistudio_local.stack import Stack
+from tests.e2e.support import Product
+
+
+def kill_worker(stack: Stack, name: str) -> None:
+    """Kill a worker and its child as a crash of their machine would."""
+    worker = psutil.Process(stack.process(name).pid)
+    children = worker.children(recursive=True)
+    worker.kill()
+    for child in children:
+        child.kill()
+
+
+async def kill_the_runner(product: Product, stack: Stack, job_id: str) -> None:
+    """Kill the worker that runs the job's first attempt."""
+    kill_worker(stack, (await product.job(job_id)).attempts[0].worker)
+
+
+def assert_second_attempt_won(job: job_pb2.Job) -> None:
+    """See that the job's first attempt was lost, and its second one made it."""
+    assert (job.state, job.attempt) == (job_pb2.JOB_STATE_SUCCEEDED, 2)
+    assert [attempt.outcome for attempt in job.attempts] == ["lost", "succeeded"]
+
+
+async def settled(product: Product) -> None:
+    """Wait until the gateway answers for both services again."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await product.jobs.ListJobs(jobs_service_pb2.ListJobsRequest(page_size=1), wait_for_ready=True)
+                await product.datasets.ListDatasets(datasets_service_pb2.ListDatasetsRequest(page_size=1))
+            except grpc.aio.AioRpcError:
+                await asyncio.sleep(0.1)
+            else:
+                return
