@@ -7,8 +7,8 @@ import asyncio
 import grpc
 import psutil
 
-from mistudio.datasets.v1 import datasets_service_pb2
-from mistudio.jobs.v1 import job_pb2, jobs_service_pb2
+from mistudio.datasets.v1 import datasets_service_pb2, datasets_service_pb2_grpc
+from mistudio.jobs.v1 import job_pb2, jobs_service_pb2, jobs_service_pb2_grpc
 from mistudio_local.stack import Stack
 from tests.e2e.support import Product
 
@@ -33,14 +33,21 @@ def assert_second_attempt_won(job: job_pb2.Job) -> None:
     assert [attempt.outcome for attempt in job.attempts] == ["lost", "succeeded"]
 
 
-async def settled(product: Product) -> None:
-    """Wait until the gateway answers for both services again."""
+async def settled(stack: Stack) -> None:
+    """Wait until every gateway answers for both services again."""
     async with asyncio.timeout(30):
-        while True:
-            try:
-                await product.jobs.ListJobs(jobs_service_pb2.ListJobsRequest(page_size=1), wait_for_ready=True)
-                await product.datasets.ListDatasets(datasets_service_pb2.ListDatasetsRequest(page_size=1))
-            except grpc.aio.AioRpcError:
-                await asyncio.sleep(0.1)
-            else:
-                return
+        for target in stack.gateway_targets:
+            async with grpc.aio.insecure_channel(target) as channel:
+                while not await _answers(channel):
+                    await asyncio.sleep(0.1)
+
+
+async def _answers(channel: grpc.aio.Channel) -> bool:
+    jobs = jobs_service_pb2_grpc.JobsServiceStub(channel)
+    datasets = datasets_service_pb2_grpc.DatasetsServiceStub(channel)
+    try:
+        await jobs.ListJobs(jobs_service_pb2.ListJobsRequest(page_size=1), wait_for_ready=True)
+        await datasets.ListDatasets(datasets_service_pb2.ListDatasetsRequest(page_size=1))
+    except grpc.aio.AioRpcError:
+        return False
+    return True

@@ -176,7 +176,7 @@ async def test_no_tokenizer_outlives_the_service_that_a_preview_asked(product: P
         await preview
 
     await asyncio.to_thread(stack.process("datasets").wait_ready)
-    await settled(product)
+    await settled(stack)
 
 
 def _processor_seconds(processes: list[psutil.Process]) -> float:

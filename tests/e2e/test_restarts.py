@@ -45,7 +45,7 @@ async def test_a_running_job_and_its_watcher_survive(
         await disturbed
     assert positions == sorted(set(positions)), "in order, and nothing twice"
 
-    await settled(product)
+    await settled(stack)
     job = await product.job(answer.job.id)
     assert job.state == job_pb2.JOB_STATE_SUCCEEDED, job
     tokenization = await product.tokenization(answer.tokenization.id)

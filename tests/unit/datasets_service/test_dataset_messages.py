@@ -28,7 +28,8 @@ from mistudio_datasets.domain.datasets import (
 )
 from mistudio_datasets.domain.inspection import DatasetInspection, InspectedConfig
 from mistudio_datasets.domain.statistics import LengthBin, LengthPercentile, TokenCount, TokenizationStatistics
-from mistudio_datasets.domain.tokenizations import Tokenization, TokenizationSettings, TokenizationStatus
+from mistudio_datasets.domain.status import WorkStatus
+from mistudio_datasets.domain.tokenizations import Tokenization, TokenizationSettings
 from mistudio_servicekit.channel import MAX_MESSAGE_BYTES
 from mistudio_servicekit.database import new_id
 from mistudio_servicekit.errors import MalformedFile
@@ -88,8 +89,8 @@ def test_every_status_of_a_dataset_has_its_value(status: DatasetStatus) -> None:
     assert dataset_pb2.DatasetStatus.Name(message.status) == f"DATASET_STATUS_{status}"
 
 
-@pytest.mark.parametrize("status", TokenizationStatus)
-def test_every_status_of_a_tokenization_has_its_value_and_only_a_ready_one_a_path(status: TokenizationStatus) -> None:
+@pytest.mark.parametrize("status", WorkStatus)
+def test_every_status_of_a_tokenization_has_its_value_and_only_a_ready_one_a_path(status: WorkStatus) -> None:
     made = Tokenization(
         id=new_id(),
         dataset_id=new_id(),
@@ -109,7 +110,7 @@ def test_every_status_of_a_tokenization_has_its_value_and_only_a_ready_one_a_pat
     )
     message = tokenization_message(made)
     assert tokenization_pb2.TokenizationStatus.Name(message.status) == f"TOKENIZATION_STATUS_{status}"
-    expected = f"tokenizations/{made.id}/3" if status is TokenizationStatus.READY else ""
+    expected = f"tokenizations/{made.id}/3" if status is WorkStatus.READY else ""
     assert message.store_path == expected
 
 

@@ -13,7 +13,8 @@ from mistudio_datasets.api.layout_messages import ALONE, Detail, add_layout
 from mistudio_datasets.api.settings_messages import settings_message
 from mistudio_datasets.domain.datasets import DataFormat, Dataset, DatasetStatus
 from mistudio_datasets.domain.statistics import TokenizationStatistics
-from mistudio_datasets.domain.tokenizations import Tokenization, TokenizationStatus
+from mistudio_datasets.domain.status import WorkStatus
+from mistudio_datasets.domain.tokenizations import Tokenization
 from mistudio_jobs.events import error_message, timestamp
 from mistudio_servicekit.requests import etag_of
 from mistudio_servicekit.storage import Area
@@ -85,7 +86,7 @@ def tokenization_message(tokenization: Tokenization) -> tokenization_pb2.Tokeniz
 
 
 def _store_path(tokenization: Tokenization) -> str:
-    if tokenization.status is not TokenizationStatus.READY:
+    if tokenization.status is not WorkStatus.READY:
         return ""
     return f"{Area.TOKENIZATIONS}/{tokenization.id}/{tokenization.epoch}"
 

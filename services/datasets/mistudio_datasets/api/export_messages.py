@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from mistudio.datasets.v1 import export_pb2
 from mistudio_datasets.api.view_messages import view_message
-from mistudio_datasets.domain.exports import Export, ExportStatus
+from mistudio_datasets.domain.exports import Export
+from mistudio_datasets.domain.status import WorkStatus
 from mistudio_jobs.events import error_message, timestamp
 from mistudio_servicekit.requests import etag_of
 from mistudio_servicekit.storage import Area
@@ -32,4 +33,4 @@ def export_message(export: Export) -> export_pb2.Export:
 
 
 def _store_path(export: Export) -> str:
-    return f"{Area.EXPORTS}/{export.id}/{export.epoch}" if export.status is ExportStatus.READY else ""
+    return f"{Area.EXPORTS}/{export.id}/{export.epoch}" if export.status is WorkStatus.READY else ""

@@ -5,17 +5,19 @@ from __future__ import annotations
 from mistudio.datasets.v1 import dataset_pb2, datasets_service_pb2, derived_data_pb2
 from mistudio_datasets.api.conversion import dataset_message
 from mistudio_datasets.api.layout_messages import ALONE, Detail
-from mistudio_datasets.domain.derived import Derived, DerivedKind, DerivedStatus
+from mistudio_datasets.domain.derived import Derived, DerivedKind
 from mistudio_datasets.domain.disk_use import DiskUse
+from mistudio_datasets.domain.status import WorkStatus
 from mistudio_datasets.service.datasets import Overview
 from mistudio_datasets.service.deletion import BatchDeletion, Refusal
 from mistudio_jobs.events import error_message, job_message
 
 _STATUSES = {
-    DerivedStatus.PROCESSING: derived_data_pb2.DERIVED_STATUS_PROCESSING,
-    DerivedStatus.READY: derived_data_pb2.DERIVED_STATUS_READY,
-    DerivedStatus.ERROR: derived_data_pb2.DERIVED_STATUS_ERROR,
-    DerivedStatus.CANCELLED: derived_data_pb2.DERIVED_STATUS_ERROR,
+    WorkStatus.QUEUED: derived_data_pb2.DERIVED_STATUS_PROCESSING,
+    WorkStatus.PROCESSING: derived_data_pb2.DERIVED_STATUS_PROCESSING,
+    WorkStatus.READY: derived_data_pb2.DERIVED_STATUS_READY,
+    WorkStatus.ERROR: derived_data_pb2.DERIVED_STATUS_ERROR,
+    WorkStatus.CANCELLED: derived_data_pb2.DERIVED_STATUS_ERROR,
 }
 
 

@@ -9,6 +9,8 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from mistudio_datasets.domain.status import WorkStatus
+
 
 class DerivedKind(StrEnum):
     """What is derived; also the type of the resource that its job names."""
@@ -20,20 +22,6 @@ class DerivedKind(StrEnum):
     def noun(self) -> str:
         """What people call it."""
         return self.value.replace("_", " ")
-
-
-class DerivedStatus(StrEnum):
-    """Where derived data is in its life."""
-
-    PROCESSING = "PROCESSING"
-    READY = "READY"
-    ERROR = "ERROR"
-    CANCELLED = "CANCELLED"
-
-    @property
-    def ended_badly(self) -> bool:
-        """Whether there are no files and none are on their way."""
-        return self in (DerivedStatus.ERROR, DerivedStatus.CANCELLED)
 
 
 @dataclass(frozen=True)
@@ -51,7 +39,7 @@ class Derived:
     id: UUID
     dataset_id: UUID
     kind: DerivedKind
-    status: DerivedStatus
+    status: WorkStatus
     epoch: int
     size_bytes: int
     error: Mapping[str, Any] | None

@@ -7,26 +7,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, Self
 from uuid import UUID
 
+from mistudio_datasets.domain.status import WorkStatus
 from mistudio_datasets.domain.views import View
-
-
-class ExportStatus(StrEnum):
-    """Where an export is in its life; mirrors `mistudio.datasets.v1.ExportStatus`."""
-
-    QUEUED = "QUEUED"
-    PROCESSING = "PROCESSING"
-    READY = "READY"
-    ERROR = "ERROR"
-    CANCELLED = "CANCELLED"
-
-    @property
-    def ended_badly(self) -> bool:
-        """Whether there are no files and none are on their way."""
-        return self in (ExportStatus.ERROR, ExportStatus.CANCELLED)
 
 
 @dataclass(frozen=True)
@@ -77,7 +62,7 @@ class Export:
     id: UUID
     tokenization_id: UUID
     settings: ExportSettings
-    status: ExportStatus
+    status: WorkStatus
     epoch: int
     sequences: int
     short_sequences: int

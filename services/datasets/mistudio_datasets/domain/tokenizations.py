@@ -7,32 +7,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, Self
 from uuid import UUID
 
 from mistudio_datasets.domain.cleaning import CleaningStep
 from mistudio_datasets.domain.conversations import ChatSettings
-
-
-class TokenizationStatus(StrEnum):
-    """Where a tokenization is in its life; mirrors `mistudio.datasets.v1.TokenizationStatus`."""
-
-    QUEUED = "QUEUED"
-    PROCESSING = "PROCESSING"
-    READY = "READY"
-    ERROR = "ERROR"
-    CANCELLED = "CANCELLED"
-
-    @property
-    def ended_badly(self) -> bool:
-        """Whether there are no files and none are on their way."""
-        return self in (TokenizationStatus.ERROR, TokenizationStatus.CANCELLED)
-
-    @property
-    def is_running(self) -> bool:
-        """Whether a job will work or works on it."""
-        return self in (TokenizationStatus.QUEUED, TokenizationStatus.PROCESSING)
+from mistudio_datasets.domain.status import WorkStatus
 
 
 @dataclass(frozen=True)
@@ -102,7 +82,7 @@ class Tokenization:
     dataset_id: UUID
     model_id: UUID
     settings: TokenizationSettings
-    status: TokenizationStatus
+    status: WorkStatus
     epoch: int
     documents: int
     tokens: int

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mistudio_datasets.domain.derived import Derived, DerivedStatus
+from mistudio_datasets.domain.derived import Derived
+from mistudio_datasets.domain.status import WorkStatus
 from mistudio_datasets.jobs.effects import not_retryable
 from mistudio_datasets.store import derived
 from mistudio_jobs.tables import Job
@@ -21,16 +22,16 @@ class DerivedEffects:
 
     async def succeeded(self, session: Session, job: Job, result: Mapping[str, Any]) -> None:
         """READY."""
-        values = {"status": DerivedStatus.READY, "epoch": job.epoch, "size_bytes": result["size_bytes"]}
+        values = {"status": WorkStatus.READY, "epoch": job.epoch, "size_bytes": result["size_bytes"]}
         await derived.change(session, job.resource_id, values)
 
     async def failed(self, session: Session, job: Job) -> None:
         """ERROR, with the job's error."""
-        await derived.change(session, job.resource_id, {"status": DerivedStatus.ERROR, "error": job.error})
+        await derived.change(session, job.resource_id, {"status": WorkStatus.ERROR, "error": job.error})
 
     async def cancelled(self, session: Session, job: Job) -> None:
         """CANCELLED."""
-        await derived.change(session, job.resource_id, {"status": DerivedStatus.CANCELLED})
+        await derived.change(session, job.resource_id, {"status": WorkStatus.CANCELLED})
 
     async def requeued(self, session: Session, job: Job) -> None:
         """PROCESSING again.
@@ -43,7 +44,7 @@ class DerivedEffects:
             raise not_retryable(job, "its dataset is deleted", "Bring the dataset in again")
         if made.status.ended_badly:
             await _require_no_twin(session, job, made)
-        await derived.change(session, made.id, {"status": DerivedStatus.PROCESSING, "error": None})
+        await derived.change(session, made.id, {"status": WorkStatus.PROCESSING, "error": None})
 
 
 async def _require_no_twin(session: Session, job: Job, made: Derived) -> None:

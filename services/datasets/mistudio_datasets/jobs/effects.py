@@ -9,7 +9,8 @@ from typing import Any
 from mistudio_datasets.data.incoming.layout_file import read_layout
 from mistudio_datasets.data.tokens.tokenizing import read_statistics
 from mistudio_datasets.domain.datasets import Dataset, DatasetStatus
-from mistudio_datasets.domain.tokenizations import Tokenization, TokenizationStatus
+from mistudio_datasets.domain.status import WorkStatus
+from mistudio_datasets.domain.tokenizations import Tokenization
 from mistudio_datasets.service.cleanup import cleanup_payload, upload_cleanup_payload
 from mistudio_datasets.store import datasets, tokenizations
 from mistudio_jobs import queue
@@ -129,24 +130,24 @@ class TokenizationEffects:
 
     async def started(self, session: Session, job: Job) -> None:
         """PROCESSING."""
-        await tokenizations.change(session, job.resource_id, {"status": TokenizationStatus.PROCESSING})
+        await tokenizations.change(session, job.resource_id, {"status": WorkStatus.PROCESSING})
 
     async def succeeded(self, session: Session, job: Job, result: Mapping[str, Any]) -> None:
         """READY, with the figures that the job counted."""
         folder = self._store.epoch(Area.TOKENIZATIONS, job.resource_id, job.epoch)
         figures = await asyncio.to_thread(read_statistics, folder)
         kept = {name: result[name] for name in ("documents", "tokens", "size_bytes", "engine", "tokenizer_sha256")}
-        values = {"status": TokenizationStatus.READY, "epoch": job.epoch, "statistics": figures.to_json(), **kept}
+        values = {"status": WorkStatus.READY, "epoch": job.epoch, "statistics": figures.to_json(), **kept}
         await tokenizations.change(session, job.resource_id, values)
 
     async def failed(self, session: Session, job: Job) -> None:
         """ERROR, with the job's error."""
-        values = {"status": TokenizationStatus.ERROR, "error": job.error}
+        values = {"status": WorkStatus.ERROR, "error": job.error}
         await tokenizations.change(session, job.resource_id, values)
 
     async def cancelled(self, session: Session, job: Job) -> None:
         """CANCELLED."""
-        await tokenizations.change(session, job.resource_id, {"status": TokenizationStatus.CANCELLED})
+        await tokenizations.change(session, job.resource_id, {"status": WorkStatus.CANCELLED})
 
     async def requeued(self, session: Session, job: Job) -> None:
         """QUEUED again.
@@ -159,7 +160,7 @@ class TokenizationEffects:
             raise not_retryable(job, "its tokenization is deleted", "Create the tokenization again")
         if tokenization.status.ended_badly:
             await _require_no_twin(session, job, tokenization)
-        await tokenizations.change(session, tokenization.id, {"status": TokenizationStatus.QUEUED, "error": None})
+        await tokenizations.change(session, tokenization.id, {"status": WorkStatus.QUEUED, "error": None})
 
 
 async def _require_no_twin(session: Session, job: Job, tokenization: Tokenization) -> None:

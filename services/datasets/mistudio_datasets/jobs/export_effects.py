@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mistudio_datasets.domain.exports import Export, ExportStatus
+from mistudio_datasets.domain.exports import Export
+from mistudio_datasets.domain.status import WorkStatus
 from mistudio_datasets.jobs.effects import not_retryable
 from mistudio_datasets.store import exports
 from mistudio_jobs.tables import Job
@@ -18,20 +19,20 @@ class ExportEffects:
 
     async def started(self, session: Session, job: Job) -> None:
         """PROCESSING."""
-        await exports.change(session, job.resource_id, {"status": ExportStatus.PROCESSING})
+        await exports.change(session, job.resource_id, {"status": WorkStatus.PROCESSING})
 
     async def succeeded(self, session: Session, job: Job, result: Mapping[str, Any]) -> None:
         """READY, with the figures that the job counted."""
         kept = {name: result[name] for name in ("sequences", "short_sequences", "tokens", "size_bytes")}
-        await exports.change(session, job.resource_id, {"status": ExportStatus.READY, "epoch": job.epoch, **kept})
+        await exports.change(session, job.resource_id, {"status": WorkStatus.READY, "epoch": job.epoch, **kept})
 
     async def failed(self, session: Session, job: Job) -> None:
         """ERROR, with the job's error."""
-        await exports.change(session, job.resource_id, {"status": ExportStatus.ERROR, "error": job.error})
+        await exports.change(session, job.resource_id, {"status": WorkStatus.ERROR, "error": job.error})
 
     async def cancelled(self, session: Session, job: Job) -> None:
         """CANCELLED."""
-        await exports.change(session, job.resource_id, {"status": ExportStatus.CANCELLED})
+        await exports.change(session, job.resource_id, {"status": WorkStatus.CANCELLED})
 
     async def requeued(self, session: Session, job: Job) -> None:
         """QUEUED again.
@@ -44,7 +45,7 @@ class ExportEffects:
             raise not_retryable(job, "its export is deleted", "Create the export again")
         if export.status.ended_badly:
             await _require_no_twin(session, job, export)
-        await exports.change(session, export.id, {"status": ExportStatus.QUEUED, "error": None})
+        await exports.change(session, export.id, {"status": WorkStatus.QUEUED, "error": None})
 
 
 async def _require_no_twin(session: Session, job: Job, export: Export) -> None:

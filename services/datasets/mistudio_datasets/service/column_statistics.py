@@ -12,7 +12,8 @@ from mistudio_datasets.data.columns.column_statistics import read_statistics
 from mistudio_datasets.data.incoming.layout_file import read_layout
 from mistudio_datasets.domain.column_statistics import ColumnStatistics
 from mistudio_datasets.domain.datasets import Dataset, require_ready
-from mistudio_datasets.domain.derived import Derived, DerivedKind, DerivedStatus
+from mistudio_datasets.domain.derived import Derived, DerivedKind
+from mistudio_datasets.domain.status import WorkStatus
 from mistudio_datasets.service import datasets, derived
 from mistudio_datasets.service.tools import Tools
 from mistudio_servicekit.errors import ColumnStatisticsNotReady
@@ -38,7 +39,7 @@ async def get(tools: Tools, dataset_id: UUID, split: str, columns: Sequence[str]
     dataset = await datasets.get(tools, dataset_id)
     require_ready(dataset)
     made = await derived.find(tools, dataset_id, DerivedKind.COLUMN_STATISTICS)
-    if made is None or made.status is not DerivedStatus.READY:
+    if made is None or made.status is not WorkStatus.READY:
         raise _not_ready(dataset, made)
     files = tools.store.epoch(Area.DATASETS, dataset.id, dataset.epoch)
     folder = tools.store.epoch(Area.DERIVED, made.id, made.epoch)
@@ -64,7 +65,7 @@ def _not_ready(dataset: Dataset, made: Derived | None) -> ColumnStatisticsNotRea
             next_step="Call CreateColumnStatistics and wait for its job",
             metadata=subject,
         )
-    running = made.status is DerivedStatus.PROCESSING
+    running = made.status is WorkStatus.PROCESSING
     again = "Call CreateColumnStatistics to make them afresh, or retry the job"
     return ColumnStatisticsNotReady(
         f"The column statistics of dataset {dataset.id} are {made.status}, not READY",

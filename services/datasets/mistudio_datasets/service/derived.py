@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from mistudio_datasets.domain.datasets import Dataset, require_ready
-from mistudio_datasets.domain.derived import Derived, DerivedKind, DerivedStatus
+from mistudio_datasets.domain.derived import Derived, DerivedKind
+from mistudio_datasets.domain.status import WorkStatus
 from mistudio_datasets.service.tools import Tools
 from mistudio_datasets.store import datasets, derived
 from mistudio_jobs.handler import JobKind
@@ -69,7 +70,7 @@ async def _start(tools: Tools, session: Session, dataset: Dataset, kind: Derived
         id=job.resource_id,
         dataset_id=dataset.id,
         kind=kind,
-        status=DerivedStatus.PROCESSING,
+        status=WorkStatus.PROCESSING,
         epoch=0,
         size_bytes=0,
         error=None,

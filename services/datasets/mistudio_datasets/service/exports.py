@@ -9,7 +9,8 @@ from uuid import UUID
 
 from mistudio_datasets.data.tokens.manifest import special_ids
 from mistudio_datasets.domain.datasets import Dataset
-from mistudio_datasets.domain.exports import Export, ExportSettings, ExportStatus
+from mistudio_datasets.domain.exports import Export, ExportSettings
+from mistudio_datasets.domain.status import WorkStatus
 from mistudio_datasets.domain.tokenizations import Tokenization
 from mistudio_datasets.domain.views import View
 from mistudio_datasets.service.cleanup import cleanup_payload
@@ -144,7 +145,7 @@ def _new_export(tokenization_id: UUID, settings: ExportSettings, job: Job) -> Ex
         id=job.resource_id,
         tokenization_id=tokenization_id,
         settings=settings,
-        status=ExportStatus.QUEUED,
+        status=WorkStatus.QUEUED,
         epoch=0,
         sequences=0,
         short_sequences=0,

@@ -8,7 +8,8 @@ from uuid import UUID
 
 from mistudio_datasets.domain.datasets import Dataset, require_ready
 from mistudio_datasets.domain.statistics import TokenizationStatistics
-from mistudio_datasets.domain.tokenizations import Tokenization, TokenizationSettings, TokenizationStatus
+from mistudio_datasets.domain.status import WorkStatus
+from mistudio_datasets.domain.tokenizations import Tokenization, TokenizationSettings
 from mistudio_datasets.service.settings import check_settings, require_tokenizer, settle
 from mistudio_datasets.service.tools import ModelInfo, Tools
 from mistudio_datasets.store import datasets, tokenizations
@@ -139,7 +140,7 @@ def _new_tokenization(dataset: Dataset, model: ModelInfo, settings: Tokenization
         dataset_id=dataset.id,
         model_id=model.id,
         settings=settings,
-        status=TokenizationStatus.QUEUED,
+        status=WorkStatus.QUEUED,
         epoch=0,
         documents=0,
         tokens=0,
@@ -202,7 +203,7 @@ async def cancel(tools: Tools, tokenization_id: UUID) -> Started[Tokenization]:
 
 def require_complete(tokenization: Tokenization) -> None:
     """Raise `TokenizationNotReady` unless the tokenization is complete."""
-    if tokenization.status is TokenizationStatus.READY:
+    if tokenization.status is WorkStatus.READY:
         return
     running = tokenization.status.is_running
     raise TokenizationNotReady(

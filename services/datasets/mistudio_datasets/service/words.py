@@ -17,8 +17,9 @@ from mistudio_datasets.data.ranking.word_scan import scan_for_words
 from mistudio_datasets.data.ranking.word_texts import text_columns
 from mistudio_datasets.data.ranking.words import Phrase, phrases_of
 from mistudio_datasets.domain.datasets import Dataset, Layout
-from mistudio_datasets.domain.derived import Derived, DerivedKind, DerivedStatus
+from mistudio_datasets.domain.derived import Derived, DerivedKind
 from mistudio_datasets.domain.progress import Check
+from mistudio_datasets.domain.status import WorkStatus
 from mistudio_datasets.service import derived
 from mistudio_datasets.service.tools import Tools
 from mistudio_servicekit.errors import InvalidSearch
@@ -106,7 +107,7 @@ async def ranked_rows(
         raise InvalidSearch("No column of the dataset holds text", next_step="Use query.filter", field="query.words")
     search = _Search(folder, layout, layout.split(split).name, phrases, searched, keep, offset, limit)
     index = await _index_of(tools, dataset)
-    if index.status is DerivedStatus.READY:
+    if index.status is WorkStatus.READY:
         page = await asyncio.to_thread(_by_index, tools, search, index)
         return RankedRows(page.rows, page.scores, page.total, Ranking.INDEX, None)
     page = await tools.scans.run(lambda stop: _by_scan(search, stop.check))

@@ -7,13 +7,12 @@ from uuid import UUID
 
 from sqlalchemy import delete, select
 
-from mistudio_datasets.domain.derived import Derived, DerivedKind, DerivedStatus
+from mistudio_datasets.domain.derived import Derived, DerivedKind
+from mistudio_datasets.domain.status import ENDED_BADLY, WorkStatus
 from mistudio_datasets.store.tables import DerivedRow
 from mistudio_servicekit import records
 from mistudio_servicekit.database import Session
 from mistudio_servicekit.records import Lock
-
-_ENDED_BADLY = tuple(status for status in DerivedStatus if status.ended_badly)
 
 
 async def add(session: Session, derived: Derived) -> Derived:
@@ -46,7 +45,7 @@ async def find_alive(session: Session, dataset_id: UUID, kind: DerivedKind) -> D
         select(DerivedRow).where(
             DerivedRow.dataset_id == dataset_id,
             DerivedRow.kind == kind,
-            DerivedRow.status.not_in(_ENDED_BADLY),
+            DerivedRow.status.not_in(ENDED_BADLY),
         )
     )
     return None if row is None else _derived(row)
@@ -99,7 +98,7 @@ def _derived(row: DerivedRow) -> Derived:
         id=row.id,
         dataset_id=row.dataset_id,
         kind=DerivedKind(row.kind),
-        status=DerivedStatus(row.status),
+        status=WorkStatus(row.status),
         epoch=row.epoch,
         size_bytes=row.size_bytes,
         error=row.error,

@@ -8,7 +8,8 @@ from uuid import UUID
 
 from sqlalchemy import delete, select
 
-from mistudio_datasets.domain.exports import Export, ExportSettings, ExportStatus
+from mistudio_datasets.domain.exports import Export, ExportSettings
+from mistudio_datasets.domain.status import ENDED_BADLY, WorkStatus
 from mistudio_datasets.domain.views import View
 from mistudio_datasets.store.tables import ExportRow
 from mistudio_servicekit import records
@@ -19,12 +20,10 @@ from mistudio_servicekit.listing import Listing
 from mistudio_servicekit.pagination import Order, Page, PageRequest
 from mistudio_servicekit.records import Lock
 
-_ENDED_BADLY = [status for status in ExportStatus if status.ended_badly]
-
 _LISTING = Listing(
     ExportRow,
     filters={
-        "status": choice_of(*ExportStatus),
+        "status": choice_of(*WorkStatus),
         "tokenization_id": uuid_value,
         "sequences": whole_number,
         "tokens": whole_number,
@@ -86,7 +85,7 @@ async def find_alive(session: Session, tokenization_id: UUID, settings: ExportSe
         select(ExportRow).where(
             ExportRow.tokenization_id == tokenization_id,
             ExportRow.view_digest == settings.digest(),
-            ExportRow.status.not_in(_ENDED_BADLY),
+            ExportRow.status.not_in(ENDED_BADLY),
         )
     )
     return None if row is None else _export(row)
@@ -128,7 +127,7 @@ def _export(row: ExportRow) -> Export:
         id=row.id,
         tokenization_id=row.tokenization_id,
         settings=ExportSettings(View.from_json(row.view), row.shuffle_seed),
-        status=ExportStatus(row.status),
+        status=WorkStatus(row.status),
         epoch=row.epoch,
         sequences=row.sequences,
         short_sequences=row.short_sequences,

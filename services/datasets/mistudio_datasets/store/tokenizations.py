@@ -9,7 +9,8 @@ from uuid import UUID
 from sqlalchemy import delete, select
 
 from mistudio_datasets.domain.statistics import TokenizationStatistics
-from mistudio_datasets.domain.tokenizations import Tokenization, TokenizationSettings, TokenizationStatus
+from mistudio_datasets.domain.status import ENDED_BADLY, WorkStatus
+from mistudio_datasets.domain.tokenizations import Tokenization, TokenizationSettings
 from mistudio_datasets.store.tables import TokenizationRow
 from mistudio_servicekit import records
 from mistudio_servicekit.database import Session
@@ -19,12 +20,10 @@ from mistudio_servicekit.listing import Listing
 from mistudio_servicekit.pagination import Order, Page, PageRequest
 from mistudio_servicekit.records import Lock
 
-_ENDED_BADLY = (TokenizationStatus.ERROR, TokenizationStatus.CANCELLED)
-
 _LISTING = Listing(
     TokenizationRow,
     filters={
-        "status": choice_of(*TokenizationStatus),
+        "status": choice_of(*WorkStatus),
         "dataset_id": uuid_value,
         "model_id": uuid_value,
         "tokens": whole_number,
@@ -94,7 +93,7 @@ async def find_alive(
             TokenizationRow.dataset_id == dataset_id,
             TokenizationRow.model_id == model_id,
             TokenizationRow.settings_digest == settings.digest(),
-            TokenizationRow.status.not_in(_ENDED_BADLY),
+            TokenizationRow.status.not_in(ENDED_BADLY),
         )
     )
     return None if row is None else _tokenization(row)
@@ -149,7 +148,7 @@ def _tokenization(row: TokenizationRow) -> Tokenization:
         dataset_id=row.dataset_id,
         model_id=row.model_id,
         settings=TokenizationSettings.from_json(row.settings),
-        status=TokenizationStatus(row.status),
+        status=WorkStatus(row.status),
         epoch=row.epoch,
         documents=row.documents,
         tokens=row.tokens,
