@@ -28,11 +28,16 @@ from benchmarks.report import Row, median, show
 
 CORPUS_BYTES = 54_000_000
 VOCABULARY = 16_000
-ROUNDS = 7
+ROUNDS = 3
 PROCESSES = 2
 
 
 def main() -> None:
+    show("tokenization", measure())
+
+
+def measure() -> list[Row]:
+    """Every figure."""
     with tempfile.TemporaryDirectory(prefix="bench-tokenization-") as folder:
         root = Path(folder)
         _write_corpus(root)
@@ -42,8 +47,7 @@ def main() -> None:
             ("Unigram 8k", train_model("unigram", VOCABULARY // 2, root / "unigram", paragraphs()[::4]), 1.4),
             ("SentencePiece BPE 16k", train_model("byte-fallback", VOCABULARY, root / "sp", paragraphs()[::4]), 15.0),
         ]
-        rows = [row for model in models for row in _compare(root, *model)]
-    show("tokenization", rows)
+        return [row for model in models for row in _compare(root, *model)]
 
 
 def _compare(root: Path, name: str, model: Path, target: float) -> Iterator[Row]:

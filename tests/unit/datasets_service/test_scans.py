@@ -57,6 +57,17 @@ async def test_a_query_that_waits_for_its_turn_is_given_up_as_well(tmp_path: Pat
         assert all(isinstance(answer, TimedOut) for answer in answers)
 
 
+async def test_no_query_outlives_the_scans_or_begins_when_they_are_closed(tmp_path: Path) -> None:
+    async with Scans(tmp_path) as scans:
+        works = [Watched(scans) for _ in range(20)]
+        tasks = [asyncio.create_task(scans.run(work)) for work in works]
+        assert await asyncio.to_thread(works[0].begun.wait, 10)
+        for task in tasks:
+            task.cancel()
+    assert all(work.stopped.is_set() for work in works if work.begun.is_set())
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def test_only_the_counts_used_last_are_kept(tmp_path: Path) -> None:
     async with Scans(tmp_path) as scans:
         for number in range(1000):

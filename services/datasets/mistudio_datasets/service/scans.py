@@ -6,9 +6,10 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from mistudio_datasets.data.browsing.query_engine import QueryEngine, Stop
 from mistudio_servicekit.errors import TimedOut
@@ -16,6 +17,7 @@ from mistudio_servicekit.errors import TimedOut
 MOST_SECONDS = 60.0
 _AT_ONCE = 4
 _PRESS_SECONDS = 0.05
+_END_SECONDS = 5.0
 _COUNTS_KEPT = 1000
 
 _Result = TypeVar("_Result")
@@ -36,6 +38,7 @@ class Scans:
         self.engine = QueryEngine(folder)
         self._most_seconds = most_seconds
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="scan")
+        self._running: dict[Future[Any], Stop] = {}
         self._counts: OrderedDict[Hashable, int] = OrderedDict()
 
     async def __aenter__(self) -> Self:
@@ -44,7 +47,14 @@ class Scans:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """End every query: the process could not end while one runs. What hears of nothing for 5 s is left behind."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_END_SECONDS):
+                while running := list(self._running.values()):
+                    for stop in running:
+                        stop.stop()
+                    await asyncio.sleep(_PRESS_SECONDS)
 
     async def run(self, work: Callable[[Stop], _Result]) -> _Result:
         """What `work` returns, done in a thread; its queries are stopped with this call and at the time limit.
@@ -54,6 +64,8 @@ class Scans:
         """
         stop = Stop()
         running = self._threads.submit(work, stop)
+        self._running[running] = stop
+        running.add_done_callback(self._running.pop)
         try:
             async with asyncio.timeout(self._most_seconds) as limit:
                 return await asyncio.wrap_future(running)
