@@ -44,7 +44,6 @@ def measure() -> list[Row]:
         models = [
             ("BPE 16k", train_model("byte-level", VOCABULARY, root / "bpe", paragraphs()), 15.0),
             ("WordPiece (MiniLM)", MODEL_DIR, 1.4),
-            ("Unigram 8k", train_model("unigram", VOCABULARY // 2, root / "unigram", paragraphs()[::4]), 1.4),
             ("SentencePiece BPE 16k", train_model("byte-fallback", VOCABULARY, root / "sp", paragraphs()[::4]), 15.0),
         ]
         return [row for model in models for row in _compare(root, *model)]
