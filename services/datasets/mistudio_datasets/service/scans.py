@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -49,12 +48,9 @@ class Scans:
     ) -> None:
         """End every query: the process could not end while one runs. What hears of nothing for 5 s is left behind."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_END_SECONDS):
-                while running := list(self._running.values()):
-                    for stop in running:
-                        stop.stop()
-                    await asyncio.sleep(_PRESS_SECONDS)
+        for running, stop in list(self._running.items()):
+            _press(stop, running)
+        await asyncio.to_thread(wait, list(self._running), _END_SECONDS)
 
     async def run(self, work: Callable[[Stop], _Result]) -> _Result:
         """What `work` returns, done in a thread; its queries are stopped with this call and at the time limit.
