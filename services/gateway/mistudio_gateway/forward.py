@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, NoReturn
 
 import grpc
+from grpc._cython import cygrpc  # type: ignore[attr-defined]  # the stubs of grpc leave it out
 
 from mistudio_gateway import metadata
 from mistudio_gateway.backends import Backend, backend_of, forwarded_services
@@ -108,13 +109,19 @@ class _Route:
 
 
 async def _pump(requests: AsyncIterator[bytes], call: Any) -> None:
-    """Write the client's messages to the backend, each when the one before has gone out."""
+    """Write the client's messages to the backend, each when the one before has gone out.
+
+    A backend may end the call while a message is on its way to it. `call.write` would then put a status of its own,
+    INTERNAL, before the backend's (grpc issue 36066), so the messages go out by the call beneath it, which does not.
+    """
+    wire = call._cython_call
     try:
+        await call.wait_for_connection()
         async for request in requests:
-            await call.write(request)
+            await wire.send_serialized_message(request)
         await asyncio.sleep(_SETTLE_SECONDS)
-        await call.done_writing()
-    except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
+        await wire.send_receive_close()
+    except (cygrpc.InternalError, asyncio.InvalidStateError, grpc.aio.AioRpcError):
         return  # The backend has ended the call; its status reaches the client with the responses.
 
 

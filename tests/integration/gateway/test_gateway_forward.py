@@ -133,6 +133,16 @@ async def test_a_method_that_the_service_does_not_know_is_unimplemented(house: H
         assert unknown.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
+async def test_a_service_that_ends_a_stream_while_it_is_written_to_gives_its_own_status(house: House, gateway):
+    channel = house.channel(gateway)
+
+    nothing: Any = channel.unary_unary(f"/{FUTURE_SERVICE}/Nothing")
+    for _ in range(500):
+        with pytest.raises(grpc.aio.AioRpcError) as unknown:
+            await nothing(b"x" * 10_000)
+        assert unknown.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
 async def test_a_service_that_is_away_is_named(house: House, datasets):
     await house.datasets.stop()
     with pytest.raises(grpc.aio.AioRpcError) as away:
