@@ -7,7 +7,7 @@ PEERS := $(VENV)/peers.stamp
 PACKAGES := protos libs/servicekit libs/jobs libs/hub services/datasets services/models services/gateway \
             clients/python deploy/local
 CODE := $(filter-out protos,$(PACKAGES)) protos/generate.py tests benchmarks
-BENCHMARKS := datasets large download gateway jobs
+BENCHMARKS := datasets large models download gateway jobs
 # The branch that the protos must stay compatible with, as the server has it where there is one.
 MAIN = $(shell git rev-parse --verify --quiet origin/main || git rev-parse --verify --quiet main)
 

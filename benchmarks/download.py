@@ -28,11 +28,12 @@ from pathlib import Path
 from mistudio_hub.metadata import HubClient
 from mistudio_hub.repository import RepoType
 from mistudio_hub.transfer import download
+from mistudio_servicekit.storage import Store
 begun = time.perf_counter()
 with HubClient(sys.argv[1]) as client:
     repo = client.repo_info(RepoType.MODEL, sys.argv[2])
-    download(client.source(repo), client.tree(repo), Path(sys.argv[3]), require_free=lambda needed, what: None,
-             progress=lambda report: None, check=lambda: None)
+    download(client.source(repo), client.tree(repo), Path(sys.argv[3]),
+             reserve=Store(Path(sys.argv[3]).parent).reserve, progress=lambda report: None, check=lambda: None)
 print(time.perf_counter() - begun)
 """
 _SNAPSHOT = """
@@ -54,10 +55,15 @@ OURS, PEER, LIMIT = "sha256 verified", "snapshot_download, unverified", "curl, u
 
 def main() -> None:
     """Measure, print, and write `benchmarks/results/download.json`."""
-    show("download", _rows(_measure()))
+    show("download", measure())
 
 
-def _measure() -> dict[str, list[float]]:
+def measure() -> list[Row]:
+    """Seconds of a download, beside the peer's and the limit's."""
+    return _rows(_seconds())
+
+
+def _seconds() -> dict[str, list[float]]:
     """Seconds of each round of ours, the peer, and the limit where `curl` is installed."""
     contenders = {OURS: _DOWNLOAD, PEER: _SNAPSHOT}
     if shutil.which("curl"):

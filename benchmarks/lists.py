@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from pathlib import Path
-from time import perf_counter
 
 import uvloop
 from sqlalchemy import text
 
-from benchmarks.report import Row, median, percentile, show
+from benchmarks.paging import fresh_database, page_row
+from benchmarks.report import Row, show
 from mistudio_datasets.domain.datasets import Column, ColumnKind, DataFormat, Layout, SplitInfo
 from mistudio_datasets.migrate import FOLDERS
 from mistudio_datasets.service.datasets import overviews
 from mistudio_datasets.store import SCHEMA, datasets
-from mistudio_local.guard import Guard
-from mistudio_local.postgres import PostgresServer
-from mistudio_local.testing import cloned_database
-from mistudio_servicekit.database import Database, migrate
+from mistudio_servicekit.database import Database
 from mistudio_servicekit.pagination import PageRequest
 
 DATASETS = 10_000
 TOKENIZATIONS = 3 * DATASETS
-ROUNDS = 30
-LIMIT_MS = 20.0
 WISHES = {
     "newest first": PageRequest(),
     "by name": PageRequest(order_by="name"),
@@ -69,19 +62,16 @@ def measure() -> list[Row]:
 
 
 async def _measure() -> list[Row]:
-    with (
-        tempfile.TemporaryDirectory(prefix="bench-lists-") as folder,
-        Guard() as guard,
-        PostgresServer(Path(folder), guard, durable=False) as server,
-        cloned_database(server) as clone,
-    ):
-        migrate(clone.url(SCHEMA), SCHEMA, FOLDERS)
-        database = Database(clone.url(SCHEMA), SCHEMA)
-        try:
-            await _fill(database)
-            return [await _row(database, work, wish) for work, wish in WISHES.items()]
-        finally:
-            await database.close()
+    async with fresh_database(SCHEMA, FOLDERS) as database:
+        await _fill(database)
+
+        async def fetch(request: PageRequest) -> str:
+            async with database.transaction() as session:
+                found = await datasets.list_page(session, request)
+                await overviews(session, found.rows)
+            return found.next_page_token
+
+        return [await page_row(work, wish, fetch) for work, wish in WISHES.items()]
 
 
 async def _fill(database: Database) -> None:
@@ -92,26 +82,6 @@ async def _fill(database: Database) -> None:
         await session.execute(text(_TOKENIZATIONS), {"each": TOKENIZATIONS // DATASETS})
     async with database.transaction() as session:
         await session.execute(text("ANALYZE"))
-
-
-async def _row(database: Database, work: str, wish: PageRequest) -> Row:
-    """Every round goes to the next page, and from the last one back to the first."""
-    seconds, token = [], ""
-    for _ in range(ROUNDS + 1):
-        began = perf_counter()
-        token = await _page(database, wish, token)
-        seconds.append(perf_counter() - began)
-    taken = [each * 1e3 for each in seconds[1:]]  # the first one compiles its statements
-    p95 = percentile(taken, 95)
-    return Row(f"{work}, p95", p95, "ms", "limit", LIMIT_MS, "p95 ≤ 20 ms", p95 <= LIMIT_MS, p95 - median(taken))
-
-
-async def _page(database: Database, wish: PageRequest, token: str) -> str:
-    request = PageRequest(page_token=token, search=wish.search, filter=wish.filter, order_by=wish.order_by)
-    async with database.transaction() as session:
-        found = await datasets.list_page(session, request)
-        await overviews(session, found.rows)
-    return found.next_page_token
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import platform
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
 
@@ -15,7 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results"
-_VERSIONS = ("grpcio", "nats-py", "psycopg", "SQLAlchemy", "tokenizers", "datasets", "huggingface-hub", "pyarrow")
+_VERSIONS = (
+    "grpcio", "nats-py", "psycopg", "SQLAlchemy", "tokenizers", "datasets", "huggingface-hub", "pyarrow",
+    "torch", "transformers", "bitsandbytes", "accelerate", "safetensors",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,15 @@ def show(name: str, rows: Sequence[Row]) -> None:
         table.add_row(row.work, ours, mark, f"{row.ratio:.2f}", row.target, "yes" if row.met else "no")
     Console(width=150).print(table)
     RESULTS.mkdir(exist_ok=True)
-    found = {"versions": {package: version(package) for package in _VERSIONS}, "rows": [asdict(row) for row in rows]}
+    found = {"versions": dict(_versions()), "rows": [asdict(row) for row in rows]}
     (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=2))
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    """Libraries with their versions; those that are not installed did not take part."""
+    for package in _VERSIONS:
+        with suppress(PackageNotFoundError):
+            yield package, version(package)
 
 
 def timed(work: Callable[[], object], repeat: int = 3) -> list[float]:

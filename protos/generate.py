@@ -6,6 +6,7 @@ import shutil
 import sys
 from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from grpc_tools import protoc
 
@@ -13,9 +14,15 @@ HERE = Path(__file__).resolve().parent
 
 
 def generate(out: Path) -> None:
-    """Write the stubs of every `.proto` file below this folder to `out`, replacing those there."""
-    shutil.rmtree(out / "mistudio", ignore_errors=True)
+    """Write the stubs of every `.proto` file below this folder to `out`, replacing those there once all are made."""
     out.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory() as fresh:
+        _compile(Path(fresh))
+        shutil.rmtree(out / "mistudio", ignore_errors=True)
+        shutil.move(Path(fresh) / "mistudio", out / "mistudio")
+
+
+def _compile(out: Path) -> None:
     sources = sorted(str(path.relative_to(HERE)) for path in (HERE / "mistudio").rglob("*.proto"))
     includes = [f"-I{HERE}", f"-I{files('grpc_tools') / '_proto'}"]
     kinds = {"python": "", "grpc_python": "", "mypy": "quiet:", "mypy_grpc": "quiet:"}

@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any
 from uuid import UUID
 
 import grpc
-import pytest
-from google.rpc.error_details_pb2 import BadRequest
-from grpc_status import rpc_status
 
 from mistudio.datasets.v1 import (
     dataset_pb2,
@@ -28,8 +25,6 @@ from mistudio.datasets.v1 import (
 from mistudio.jobs.v1 import job_pb2, jobs_service_pb2, jobs_service_pb2_grpc
 from mistudio.models.v2 import model_pb2, models_service_pb2, models_service_pb2_grpc
 from mistudio_local.hub_mirror.shelf import DATASET_ID, MODEL_ID
-from mistudio_servicekit.errors import MistudioError
-from mistudio_servicekit.status import error_of_call
 from mistudio_servicekit.storage import Area, Store
 
 BIG_DATASET = "tests/big"
@@ -87,7 +82,7 @@ class Product:
         request = datasets_service_pb2.DownloadDatasetRequest(repo_id=repo_id, **fields)
         return await self.datasets.DownloadDataset(request)
 
-    async def download_model(self, repo_id: str = MODEL_ID, **fields: str) -> models_service_pb2.DownloadModelResponse:
+    async def download_model(self, repo_id: str = MODEL_ID, **fields: Any) -> models_service_pb2.DownloadModelResponse:
         """Start to bring a model in."""
         return await self.models.DownloadModel(models_service_pb2.DownloadModelRequest(repo_id=repo_id, **fields))
 
@@ -134,6 +129,13 @@ class Product:
         """The tokenization as it is now."""
         request = tokenizations_service_pb2.GetTokenizationRequest(id=tokenization_id)
         return (await self.tokenizations.GetTokenization(request)).tokenization
+
+    async def without_model(self, tokenization_id: str) -> tokenization_pb2.Tokenization:
+        """The tokenization once it says that its model is deleted."""
+        async with asyncio.timeout(15):
+            while not (found := await self.tokenization(tokenization_id)).HasField("model_delete_time"):
+                await asyncio.sleep(0.05)
+        return found
 
     async def succeeded(self, job_id: str) -> job_pb2.Job:
         """The job once it has succeeded."""
@@ -185,25 +187,6 @@ class Product:
             for path in sorted(epoch.rglob("*"))
             if path.is_file()
         }
-
-
-async def refusal(call: Awaitable[object]) -> MistudioError:
-    """The typed error of a call that must fail, with the field at fault if it names one."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    error = error_of_call(caught.value)
-    error.field = field_at_fault(caught.value)
-    return error
-
-
-def field_at_fault(error: grpc.aio.AioRpcError) -> str:
-    """The request's field that an error blames; empty if it blames none."""
-    violations = BadRequest()
-    status = rpc_status.from_call(cast(grpc.Call, error))  # it has all that is read of a Call
-    for detail in status.details if status else ():
-        if detail.Unpack(violations):
-            return str(violations.field_violations[0].field)
-    return ""
 
 
 async def until(is_so: Callable[[], object], seconds: float = 5) -> None:

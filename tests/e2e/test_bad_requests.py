@@ -1,7 +1,5 @@
 """Every call for datasets refuses through the gateway what cannot be right: by its field, with reason and next step."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -14,46 +12,10 @@ from mistudio.datasets.v1 import datasets_service_pb2 as dpb
 from mistudio.datasets.v1 import exports_service_pb2 as epb
 from mistudio.datasets.v1 import tokenizations_service_pb2 as tpb
 from mistudio_local.stack import Stack
-from mistudio_servicekit.database import new_id
 from mistudio_servicekit.storage import Store
+from tests.e2e.bad_requests import UNKNOWN, Bad, Known, assert_refused, malformed, not_found, unknown
 from tests.e2e.research import CHAT_MODEL, DATASET, statistics, tokenized
-from tests.e2e.support import Product, refusal
-
-
-@dataclass(frozen=True)
-class Known:
-    """What requests are about."""
-
-    dataset: str
-    model: str
-    tokenization: str
-
-
-@dataclass(frozen=True)
-class Bad:
-    """A request that cannot be right, and how it is refused."""
-
-    request: Callable[[Known], Message]
-    field: str
-    reason: str = "INVALID_FIELD"
-    code: str = "INVALID_ARGUMENT"
-
-    @property
-    def name(self) -> str:
-        """Of the call."""
-        return type(self.request(Known("", "", ""))).__name__.removesuffix("Request")
-
-
-def not_found(request: Callable[[Known], Message], reason: str, at: str = "") -> Bad:
-    return Bad(request, at, reason, "NOT_FOUND")
-
-
-def malformed(request_type: Callable[..., Message], at: str = "id") -> Bad:
-    return Bad(lambda known: request_type(**{at: "abc"}), at, "MALFORMED_ID")
-
-
-def unknown(request_type: Callable[..., Message], reason: str, at: str = "id") -> Bad:
-    return not_found(lambda known: request_type(**{at: UNKNOWN}), reason)
+from tests.e2e.support import Product
 
 
 def samples(known: Known, query: dict[str, Any], **fields: Any) -> dpb.ListSamplesRequest:
@@ -83,7 +45,6 @@ def upload(**header: Any) -> dpb.UploadDatasetRequest:
     return dpb.UploadDatasetRequest(header=dpb.UploadHeader(**header))
 
 
-UNKNOWN = str(new_id())
 PACKED, WINDOWS = view_pb2.VIEW_MODE_PACKED, view_pb2.VIEW_MODE_WINDOWS
 VIEW = view_pb2.View(mode=PACKED, context_length=64)
 SHORT = view_pb2.View(mode=PACKED, context_length=1)
@@ -231,7 +192,4 @@ async def answer(product: Product, name: str, request: Message) -> object:
 async def test_what_cannot_be_right_is_refused_by_its_field_with_a_next_step(
     product: Product, known: Known, bad: Bad
 ) -> None:
-    error = await refusal(answer(product, bad.name, bad.request(known)))
-    assert (error.code, error.reason, error.field) == (bad.code, bad.reason, bad.field)
-    assert error.next_step != "Try again"
-    assert len(error.next_step.split()) > 2
+    await assert_refused(answer(product, bad.name, bad.request(known)), bad)

@@ -49,7 +49,10 @@ def test_reflection_shows_every_service(operator: Operator, stack: Stack) -> Non
         "mistudio.datasets.v1.DatasetsService/GetSample",
         "mistudio.datasets.v1.TokenizationsService/CreateTokenization",
         "mistudio.datasets.v1.ExportsService/CreateExport",
+        "mistudio.models.v1.ModelsService/GetModelInfo",
         "mistudio.models.v2.ModelsService/InspectModel",
+        "mistudio.models.v2.ModelsService/LoadModel",
+        "mistudio.jobs.v1.JobsService/ListWorkers",
         "mistudio.jobs.v1.JobsService/WatchJobs",
         "grpc.health.v1.Health/Check",
     ):

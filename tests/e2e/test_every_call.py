@@ -8,7 +8,7 @@ from google.protobuf.message_factory import GetMessageClass
 from mistudio_gateway.backends import JOBS_SERVICE, forwarded_services
 from mistudio_local.stack import Stack
 from mistudio_servicekit.status import error_of_call
-from tests.e2e.support import field_at_fault
+from tests.refusals import field_at_fault
 
 METHODS = {
     f"{service.full_name}/{method.name}": method
@@ -44,4 +44,5 @@ async def test_a_call_answers_an_empty_request_or_names_the_field_that_it_lacks(
                     ("INVALID_ARGUMENT", "INVALID_FIELD"),
                 ]
                 assert error.next_step
-                assert field_at_fault(refused).partition(".")[0] in METHODS[path].input_type.fields_by_name
+                request = METHODS[path].input_type
+                assert field_at_fault(refused).partition(".")[0] in {*request.fields_by_name, *request.oneofs_by_name}

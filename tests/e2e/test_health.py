@@ -13,8 +13,9 @@ from mistudio.datasets.v1 import datasets_service_pb2
 from mistudio.jobs.v1 import jobs_service_pb2
 from mistudio.models.v2 import models_service_pb2
 from mistudio_local.stack import Stack
-from tests.e2e.support import Product, refusal
+from tests.e2e.support import Product
 from tests.health import health, until_health
+from tests.refusals import refusal
 
 DATASETS, MODELS = "mistudio.datasets.v1.DatasetsService", "mistudio.models.v2.ModelsService"
 

@@ -8,7 +8,8 @@ import pytest
 
 from mistudio.jobs.v1 import job_pb2, jobs_service_pb2
 from mistudio_local.stack import Stack
-from tests.e2e.support import Product, refusal
+from tests.e2e.support import Product
+from tests.refusals import refusal
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from mistudio.jobs.v1 import job_pb2
 from mistudio.models.v2 import model_pb2, models_service_pb2
 from mistudio_servicekit.storage import Area
 from tests.e2e.research import CHAT_MODEL, DATASET, sequences, start_tokenizing, tokenized, tokenizer
-from tests.e2e.support import BIG_DATASET, Product, refusal, until_gone
+from tests.e2e.support import BIG_DATASET, Product, until_gone
+from tests.refusals import refusal
 
 
 @pytest.fixture
@@ -36,7 +37,9 @@ async def test_a_complete_tokenization_is_read_and_searched_by_ids_without_its_m
     before = await sequences(product, made.id), await statistics_of(product, made.id)
     await delete_model(product, model.id)
     await until_gone(product.folder(Area.MODELS, model.id))
-    assert (await product.tokenization(made.id)) == made
+    without = await product.without_model(made.id)
+    assert without.model_delete_time.ToNanoseconds() > made.update_time.ToNanoseconds()
+    assert (without.status, without.store_path, without.tokens) == (made.status, made.store_path, made.tokens)
     assert (await sequences(product, made.id), await statistics_of(product, made.id)) == before
 
     by_text = tokenizations_service_pb2.SearchTokensRequest(tokenization_id=made.id, text=" the")

@@ -11,8 +11,9 @@ from mistudio.models.v2 import models_service_pb2
 from mistudio_local.hub_mirror import Body, Faults
 from mistudio_local.hub_mirror.shelf import DATASET_ID
 from mistudio_servicekit.database import new_id
-from mistudio_servicekit.storage import Area
-from tests.e2e.support import GATED_DATASET, GATED_TOKEN, TOKENLESS_MODEL, Product, refusal, until_gone
+from mistudio_servicekit.storage import RESERVATIONS_FOLDER, Area
+from tests.e2e.support import GATED_DATASET, GATED_TOKEN, TOKENLESS_MODEL, Product, until_gone
+from tests.refusals import refusal
 
 
 async def refused(call: Awaitable[object]) -> tuple[str, str, str]:
@@ -165,5 +166,5 @@ async def test_a_dataset_without_a_text_column_cannot_be_tokenized(product: Prod
 async def test_any_other_file_name_is_no_path(product: Product) -> None:
     answer = await product.upload("../../../tmp/evil.jsonl", [b'{"text": "x"}\n'])
     await product.succeeded(answer.job.id)
-    # The store holds nothing outside its areas.
-    assert {entry.name for entry in product.store.root.iterdir()} <= set(Area)
+    # The store holds nothing outside its areas, but what running jobs have reserved.
+    assert {entry.name for entry in product.store.root.iterdir()} <= {*Area, RESERVATIONS_FOLDER}

@@ -8,7 +8,8 @@ import psycopg
 from mistudio.jobs.v1 import job_pb2, jobs_service_pb2
 from mistudio_local.hub_mirror import Faults, Refusal
 from mistudio_local.stack import Stack
-from tests.e2e.support import GATED_DATASET, GATED_TOKEN, Product, refusal
+from tests.e2e.support import GATED_DATASET, GATED_TOKEN, Product
+from tests.refusals import refusal
 
 
 def tables_with(connection: psycopg.Connection, secret: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.error import HTTPError
@@ -13,8 +13,13 @@ _PASSED_ON = ("Content-Type", "ETag", "Link", "X-Error-Code", "X-Repo-Commit")
 
 
 @contextmanager
-def lying_hub(mirror_url: str, name: str, lie: str) -> Iterator[str]:
-    """The address of a Hub that answers as the mirror does, but says that its files called `name` are called `lie`."""
+def lying_hub(mirror_url: str, lies: Mapping[str, str]) -> Iterator[str]:
+    """The address of a Hub that answers as the mirror does, but gives files other names.
+
+    Args:
+        mirror_url: address of the mirror.
+        lies: what files are said to be called by what they are called, as JSON writes it.
+    """
 
     class Liar(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -23,7 +28,10 @@ def lying_hub(mirror_url: str, name: str, lie: str) -> Iterator[str]:
             except HTTPError as refusal:
                 answer = refusal
             with answer:
-                self._send(answer.status, dict(answer.headers), answer.read().replace(_quoted(name), _quoted(lie)))
+                body = answer.read()
+            for name, lie in lies.items():
+                body = body.replace(_quoted(name), _quoted(lie))
+            self._send(answer.status, dict(answer.headers), body)
 
         def _send(self, status: int, headers: dict[str, str], body: bytes) -> None:
             self.send_response(status)

@@ -13,13 +13,20 @@ from google.protobuf.descriptor import ServiceDescriptor
 from mistudio_client.errors import MistudioCallError
 
 DEADLINE_SECONDS = 30.0
-# Calls that may read a whole dataset; a service gives them up on its own before this.
+# Calls that may read a whole dataset, or take a model to pieces; a service gives them up on its own before this.
 _LONG_DEADLINE_SECONDS = 90.0
-_LONG_CALLS = ("ListSamples", "SearchTokens", "PreviewTokenization")
+_LONG_CALLS = (
+    "ListSamples",
+    "SearchTokens",
+    "PreviewTokenization",
+    "EstimateMemory",
+    "GetModelArchitecture",
+    "UnloadModel",
+)
 
 _KEEPALIVE_MS = 20_000
 _MAX_MESSAGE_BYTES = 16 * 1024 * 1024
-_READING_VERBS = ("Get", "List", "Inspect", "Search", "Preview")
+_READING_VERBS = ("Get", "List", "Inspect", "Search", "Preview", "Estimate")
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")

@@ -8,9 +8,10 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
+from grpc._cython import cygrpc  # type: ignore[attr-defined]  # the stubs of grpc leave it out
 
 from mistudio.datasets.v1 import datasets_service_pb2
 from mistudio_client.errors import MistudioCallError
@@ -83,31 +84,49 @@ class ResumedUpload:
     async def _send(self) -> datasets_service_pb2.UploadDatasetResponse:
         """Send what is missing in one stream."""
         timeout = deadline_seconds(self._header.size_bytes - self._header.offset)
+        call = self._datasets.UploadDataset(timeout=timeout)
+        writing = asyncio.create_task(self._write(call))
         try:
-            return await self._datasets.UploadDataset(self._requests(), timeout=timeout)
+            return await call
         except grpc.aio.AioRpcError as failure:
             raise MistudioCallError.of(failure, self._target) from None
         except asyncio.CancelledError:
-            if self._trouble:  # what gRPC makes of an error in the requests
+            if self._trouble:
                 raise self._trouble from None
             raise
+        finally:
+            writing.cancel()
+
+    async def _write(self, call: Any) -> None:
+        """Send the requests; where the file cannot be read, cancel the call.
+
+        The service may refuse the file while a chunk is on its way. `call.write` would then put a status of its own,
+        INTERNAL, before the service's (grpc issue 36066), so chunks go out by the call beneath it, which does not.
+        """
+        wire = call._cython_call
+        try:
+            await call.wait_for_connection()
+            async for request in self._requests():
+                await wire.send_serialized_message(request.SerializeToString())
+            await wire.send_receive_close()
+        except (cygrpc.InternalError, asyncio.InvalidStateError, grpc.aio.AioRpcError):
+            return  # The call has ended; its status tells why.
+        except OSError as error:
+            self._trouble = error
+            call.cancel()
 
     async def _requests(self) -> AsyncIterator[datasets_service_pb2.UploadDatasetRequest]:
         """The header, then the file in chunks, each read when the one before has been taken: memory stays bounded."""
         yield datasets_service_pb2.UploadDatasetRequest(header=self._header)
         at = self._header.offset
-        try:
-            # Opened anew for each stream: the one before may still be reading.
-            with self._path.open("rb") as file:
-                self._require_unchanged(os.fstat(file.fileno()))
-                file.seek(at)
-                while chunk := await asyncio.to_thread(file.read, min(_CHUNK_BYTES, self._header.size_bytes - at)):
-                    yield datasets_service_pb2.UploadDatasetRequest(chunk=chunk)
-                    at += len(chunk)
-                    self._tell(at)
-        except OSError as error:
-            self._trouble = error
-            raise
+        # Opened anew for each stream: the one before may still be reading.
+        with self._path.open("rb") as file:
+            self._require_unchanged(os.fstat(file.fileno()))
+            file.seek(at)
+            while chunk := await asyncio.to_thread(file.read, min(_CHUNK_BYTES, self._header.size_bytes - at)):
+                yield datasets_service_pb2.UploadDatasetRequest(chunk=chunk)
+                at += len(chunk)
+                self._tell(at)
 
     def _require_unchanged(self, facts: os.stat_result) -> None:
         if _stamp(facts) != self._stamp:

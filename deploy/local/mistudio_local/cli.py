@@ -66,6 +66,7 @@ def options_from(argv: Sequence[str], environ: Mapping[str, str]) -> StackOption
         ports=ports,
         datasets_workers=arguments.datasets_workers,
         models_workers=arguments.models_workers,
+        models_gpu_workers=arguments.models_gpu_workers,
         gateways=arguments.gateways,
         hub_mirror=arguments.hub_mirror,
         datasets_database_url=environ.get("MISTUDIO_DATASETS_DATABASE_URL") or None,
@@ -90,7 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mistudio_local",
         epilog="External servers: set MISTUDIO_DATASETS_DATABASE_URL and MISTUDIO_MODELS_DATABASE_URL, or "
-        "MISTUDIO_NATS_URL. Start with setsid to let the stack run on after the terminal is closed.",
+        "MISTUDIO_NATS_URL. What could run code of strangers is refused unless MISTUDIO_ALLOW_PICKLE=true or "
+        "MISTUDIO_ALLOW_REMOTE_CODE=true; MISTUDIO_MODEL_BUDGET_BYTES limits what a worker holds of models. "
+        "Start with setsid to let the stack run on after the terminal is closed.",
     )
     up = parser.add_subparsers(required=True, metavar="up").add_parser(
         "up", help="start the stack and run until Ctrl-C", epilog=parser.epilog
@@ -100,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, what in (
         ("datasets_workers", "worker processes of the datasets service"),
         ("models_workers", "worker processes of the models service"),
+        ("models_gpu_workers", "worker processes of the models service for NVIDIA GPUs"),
         ("gateways", "gateway replicas"),
     ):
         flag, default = f"--{name.replace('_', '-')}", getattr(defaults, name)

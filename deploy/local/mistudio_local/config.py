@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mistudio_local.gpus import gpu_workers
 from mistudio_servicekit.errors import InvalidArgument
 
 
@@ -39,7 +40,8 @@ class StackOptions:
         data_dir: holds databases, streams, store, logs and keys; what is in it survives restarts.
         ports: where to listen.
         datasets_workers: worker processes of the datasets service.
-        models_workers: worker processes of the models service.
+        models_workers: worker processes of the models service that need no GPU.
+        models_gpu_workers: worker processes of the models service that use the machine's GPUs; one where there is one.
         gateways: gateway replicas.
         hub_mirror: run the hub mirror and use it instead of the Hub.
         datasets_database_url: Postgres to use instead of the embedded one; together with the next.
@@ -53,6 +55,7 @@ class StackOptions:
     ports: StackPorts = field(default_factory=StackPorts)
     datasets_workers: int = 1
     models_workers: int = 1
+    models_gpu_workers: int = field(default_factory=gpu_workers)
     gateways: int = 1
     hub_mirror: bool = False
     datasets_database_url: str | None = field(default=None, repr=False)
@@ -67,8 +70,10 @@ class StackOptions:
                 "Only one of MISTUDIO_DATASETS_DATABASE_URL and MISTUDIO_MODELS_DATABASE_URL is set",
                 next_step="Set both to use your own Postgres, or neither for the embedded one",
             )
-        if self.gateways < 1 or self.datasets_workers < 0 or self.models_workers < 0:
+        workers = (self.datasets_workers, self.models_workers, self.models_gpu_workers)
+        if self.gateways < 1 or min(workers) < 0:
+            named = "{} and {} workers, and {} for GPUs,".format(*workers)
             raise InvalidArgument(
-                f"{self.gateways} gateways, {self.datasets_workers} and {self.models_workers} workers are no stack",
+                f"{self.gateways} gateways, {named} are no stack",
                 next_step="Ask for at least one gateway and no negative numbers",
             )

@@ -19,8 +19,15 @@ DOMAINS = ("datasets", "models")
 # Read by the stack itself; no process may see the database of the other domain.
 OWN_VARIABLES = ("MISTUDIO_DATASETS_DATABASE_URL", "MISTUDIO_MODELS_DATABASE_URL")
 
+CPU_POOL, GPU_POOL = "cpu", "gpu"
+
 _GATEWAY_PORT_STEP = 10
 _FIRST_WORKER_METRICS = 2
+
+
+def worker_kind(domain: str, pool: str = CPU_POOL) -> str:
+    """What the workers of a domain and pool are called, without their number."""
+    return f"{domain}-worker" if pool == CPU_POOL else f"{domain}-{pool}-worker"
 
 
 def _module(name: str) -> tuple[str, ...]:
@@ -88,13 +95,13 @@ class Layout:
             address=target,
         )
 
-    def worker(self, domain: str, number: int) -> ProcessSpec:
-        """A domain's worker; `number` counts from 1."""
-        name = f"{domain}-worker-{number}"
+    def worker(self, domain: str, number: int, pool: str = CPU_POOL) -> ProcessSpec:
+        """A domain's worker for the jobs of `pool`; `number` counts from 1."""
+        name = f"{worker_kind(domain, pool)}-{number}"
         if name not in self._worker_metrics:
             self._worker_metrics[name] = self._metrics_address(_FIRST_WORKER_METRICS + len(self._worker_metrics))
         metrics = self._worker_metrics[name]
-        own = {"MISTUDIO_WORKER_NAME": name, "MISTUDIO_WORKER_POOL": "cpu", "MISTUDIO_METRICS_LISTEN": metrics}
+        own = {"MISTUDIO_WORKER_NAME": name, "MISTUDIO_WORKER_POOL": pool, "MISTUDIO_METRICS_LISTEN": metrics}
         return ProcessSpec(
             name,
             self._programs.workers[domain],

@@ -10,7 +10,7 @@ from mistudio_local.config import StackOptions
 from mistudio_local.datafolder import DataFolder, FolderLock
 from mistudio_local.errors import ProcessNotRunning
 from mistudio_local.guard import Guard
-from mistudio_local.layout import DOMAINS, PRODUCT, Layout, Programs
+from mistudio_local.layout import CPU_POOL, DOMAINS, GPU_POOL, PRODUCT, Layout, Programs, worker_kind
 from mistudio_local.lifecycle import Startable
 from mistudio_local.nats import NatsServer
 from mistudio_local.orphans import end_all
@@ -57,9 +57,16 @@ class Stack(Startable):
         self._migrate(guard, layout)
         mirror = layout.hub_mirror()
         self._start_stage([*map(layout.service, DOMAINS), *([mirror] if mirror else [])])
-        workers = {"datasets": self.options.datasets_workers, "models": self.options.models_workers}
-        specs = [layout.worker(domain, number) for domain in DOMAINS for number in range(1, workers[domain] + 1)]
-        self._start_stage([*specs, *map(layout.gateway, range(1, self.options.gateways + 1))])
+        self._start_stage([*self._worker_specs(layout), *map(layout.gateway, range(1, self.options.gateways + 1))])
+
+    def _worker_specs(self, layout: Layout) -> list[ProcessSpec]:
+        options = self.options
+        pools = (
+            ("datasets", CPU_POOL, options.datasets_workers),
+            ("models", CPU_POOL, options.models_workers),
+            ("models", GPU_POOL, options.models_gpu_workers),
+        )
+        return [layout.worker(domain, number, pool) for domain, pool, count in pools for number in range(1, count + 1)]
 
     def stop(self) -> None:
         """Stop everything in reverse order, then whatever has detached itself."""
@@ -92,13 +99,18 @@ class Stack(Startable):
         return processes[name]
 
     def scale(self, kind: str, count: int) -> None:
-        """Start or stop processes of `kind` (`datasets-worker`, `models-worker`, `gateway`) until `count` are there.
+        """Start or stop processes of a kind until `count` are there.
+
+        Args:
+            kind: `datasets-worker`, `models-worker`, `models-gpu-worker` or `gateway`.
+            count: how many shall be there.
 
         Raises:
             StartFailed: a new one did not come up.
         """
         make: dict[str, Callable[[int], ProcessSpec]] = {"gateway": self._arranged.gateway}
-        make |= {f"{domain}-worker": partial(self._arranged.worker, domain) for domain in DOMAINS}
+        for domain, pool in (*((domain, CPU_POOL) for domain in DOMAINS), ("models", GPU_POOL)):
+            make[worker_kind(domain, pool)] = partial(self._arranged.worker, domain, pool=pool)
         last_stage = self._stages[-1]
         present = [name for name in last_stage if name.rpartition("-")[0] == kind]
         stop_together([last_stage.pop(name) for name in present[count:]])

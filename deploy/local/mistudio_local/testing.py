@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -32,6 +33,13 @@ class Database:
     def connect(self) -> psycopg.Connection:
         """A plain autocommit connection that may do everything."""
         return self.server.superuser.connect(self.name)
+
+    def execute(self, schema: str, statement: str, values: Any = None) -> list[tuple[Any, ...]]:
+        """What a statement gives in this schema; `values` as psycopg takes them."""
+        with self.connect() as connection:
+            connection.execute(f"SET search_path = {schema}")
+            cursor = connection.execute(statement, values)
+            return cursor.fetchall() if cursor.description else []
 
 
 @contextmanager

@@ -100,7 +100,7 @@ def _from_error_code(code: str, subject: Subject) -> MistudioError | None:
         case "RepoNotFound":
             return _repo_not_found(subject)
         case "RevisionNotFound":
-            return _revision_not_found(subject)
+            return revision_not_found(subject)
         case "EntryNotFound":
             return _entry_not_found(subject)
         case "GatedRepo":
@@ -148,7 +148,8 @@ def _repo_not_found(subject: Subject) -> RepoNotFound:
     )
 
 
-def _revision_not_found(subject: Subject) -> RevisionNotFound:
+def revision_not_found(subject: Subject) -> RevisionNotFound:
+    """The error for a branch, tag or commit that the repository does not have."""
     return RevisionNotFound(
         f"The {subject.repo} has no revision {subject.revision!r}",
         next_step=f"Give a branch, tag or commit that it has, such as {DEFAULT_REVISION!r}",

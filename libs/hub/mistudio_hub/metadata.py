@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 import httpx2
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # re-exported lazily
 
-from mistudio_hub.failures import Subject, from_status, token_invalid, unavailable
+from mistudio_hub.failures import Subject, from_status, revision_not_found, token_invalid, unavailable
 from mistudio_hub.repository import (
     DEFAULT_ENDPOINT,
     DEFAULT_REVISION,
@@ -31,6 +31,11 @@ from mistudio_servicekit.errors import MalformedFile, RepoGated
 
 SMALL_FILE_BYTES = 16 * 1024 * 1024
 
+# A pebibyte: no file has it, and any number of them can be added up.
+_MOST_FILE_BYTES = 2**50
+
+_STEPS = (".", "..")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _TOKEN = re.compile(r"[!-~]+")
 
 
@@ -78,6 +83,8 @@ class HubClient:
         """
         require_repo_id(repo_id)
         subject = self._subject(repo_type, repo_id, revision)
+        if revision in _STEPS or not revision.isprintable():
+            raise revision_not_found(subject)  # in an address it would mean something else
         url = f"/api/{repo_type}s/{repo_id}/revision/{quote(revision, safe='')}"
         with self._get(url, subject) as answer, _understood(subject):
             return _repo_info(repo_type, json.loads(answer.read()))
@@ -174,6 +181,9 @@ class HubClient:
 
 
 def _repo_info(repo_type: RepoType, values: Mapping[str, Any]) -> RepoInfo:
+    require_repo_id(values["id"])
+    if not _COMMIT.fullmatch(values["sha"]):
+        raise ValueError("a commit's id is none")
     return RepoInfo(
         repo_type=repo_type,
         repo_id=values["id"],
@@ -185,8 +195,15 @@ def _repo_info(repo_type: RepoType, values: Mapping[str, Any]) -> RepoInfo:
 
 
 def _repo_file(entry: Mapping[str, Any]) -> RepoFile:
-    large = entry.get("lfs")
-    return RepoFile(entry["path"], entry["size"], entry["oid"], large["oid"] if large else None)
+    """The file of a tree's entry.
+
+    Raises:
+        ValueError, KeyError, TypeError: no Hub gives such an entry.
+    """
+    path, size, large = entry["path"], entry["size"], entry.get("lfs")
+    if type(size) is not int or not 0 <= size <= _MOST_FILE_BYTES or not path.encode():
+        raise ValueError("a file has no path, or no size")
+    return RepoFile(path, size, str(entry["oid"]), str(large["oid"]) if large else None)
 
 
 @contextmanager
@@ -194,7 +211,7 @@ def _understood(subject: Subject) -> Iterator[None]:
     """Turns an answer of unexpected shape, as a captive portal gives, into `HubUnavailable`."""
     try:
         yield
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise unavailable(subject, "does not answer as a Hub does") from error
 
 

@@ -5,17 +5,45 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from mistudio_hub.ranges import Journal, Range, Ranges
 from mistudio_hub.repository import RepoFile
-from mistudio_servicekit.storage import confined
+from mistudio_servicekit.errors import UnsafePath
+from mistudio_servicekit.storage import confined, require_inside
 
 PARTS_FOLDER = ".parts"
 
 _READ_BYTES = 1024 * 1024
+
+
+def parts_of(files: Sequence[RepoFile], folder: Path, block_bytes: int) -> list[Part]:
+    """`files` as they are downloaded into `folder`.
+
+    Raises:
+        UnsafePath: a file's name would leave the folder, belongs to partial files, or is where another one is.
+    """
+    places: set[tuple[str, ...]] = set()
+    for file in files:
+        place = require_inside(file.path)
+        if place[0] == PARTS_FOLDER or place in places:
+            raise _taken(file)
+        places.add(place)
+    folders = {place[:depth] for place in places for depth in range(1, len(place))}
+    for file in files:
+        if require_inside(file.path) in folders:
+            raise _taken(file)
+    return [Part(file, folder, block_bytes) for file in files]
+
+
+def _taken(file: RepoFile) -> UnsafePath:
+    return UnsafePath(
+        f"The file name {file.path!r} is where another file or folder is",
+        next_step="Use a repository whose files each have a place of their own",
+        metadata={"name": file.path},
+    )
 
 
 class _Hash(Protocol):

@@ -8,15 +8,11 @@ from pathlib import PurePosixPath
 
 from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined]  # re-exported lazily
 
+from mistudio_hub.formats import is_other_format, is_pickle, is_safetensors
 from mistudio_hub.repository import RepoFile
 from mistudio_servicekit.errors import InvalidArgument
 
-# The same weights again, in formats of other frameworks.
-_OTHER_WEIGHT_SUFFIXES = frozenset(
-    {".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".onnx_data", ".gguf", ".ggml", ".tflite", ".ot"}
-    | {".mlmodel", ".mlpackage", ".pb", ".npz"}
-)
-_SAFETENSORS = "*.safetensors"
+_NAMED_PATTERNS = 3
 # Some publishers add the same weights once more, under this name and in one file.
 _CONSOLIDATED = "consolidated*.safetensors"
 
@@ -36,11 +32,23 @@ def select_files(files: Sequence[RepoFile], allow: Sequence[str] = (), deny: Seq
     )
     if not kept:
         raise InvalidArgument(
-            f"None of the repository's {len(files)} files is left by the patterns {list(allow)} without {list(deny)}",
+            f"None of the {len(files)} files {_what_is_asked(allow, deny)}",
             next_step="Widen the patterns, or choose another repository",
-            field="allow_patterns",
+            field="allow_patterns" if allow else "deny_patterns",
         )
     return kept
+
+
+def _what_is_asked(allow: Sequence[str], deny: Sequence[str]) -> str:
+    asked = [f"matches {_named(allow)}"] if allow else []
+    left = [f"is left without {_named(deny)}"] if deny else []
+    return " and ".join([*asked, *left]) or "is there"
+
+
+def _named(patterns: Sequence[str]) -> str:
+    """The first of the patterns, and how many there are besides: an error must fit into the head of an answer."""
+    more = f" and {len(patterns) - _NAMED_PATTERNS} more" if len(patterns) > _NAMED_PATTERNS else ""
+    return f"{', '.join(map(repr, patterns[:_NAMED_PATTERNS]))}{more}"
 
 
 def select_model_files(
@@ -61,7 +69,7 @@ def total_bytes(files: Iterable[RepoFile]) -> int:
 
 
 def _without_duplicates(files: Sequence[RepoFile]) -> list[RepoFile]:
-    safetensors = {file.path for file in files if fnmatch(file.path, _SAFETENSORS)}
+    safetensors = {file.path for file in files if is_safetensors(file.path)}
     consolidated = {path for path in safetensors if fnmatch(PurePosixPath(path).name, _CONSOLIDATED)}
     if not safetensors:
         return list(files)
@@ -69,5 +77,5 @@ def _without_duplicates(files: Sequence[RepoFile]) -> list[RepoFile]:
     return [
         file
         for file in files
-        if PurePosixPath(file.path).suffix not in _OTHER_WEIGHT_SUFFIXES and file.path not in repeated
+        if not is_pickle(file.path) and not is_other_format(file.path) and file.path not in repeated
     ]

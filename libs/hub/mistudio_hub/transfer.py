@@ -9,18 +9,20 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
 
-from mistudio_hub.parts import PARTS_FOLDER, Part
+from mistudio_hub.parts import PARTS_FOLDER, Part, parts_of
 from mistudio_hub.progress import Meter, Progress
 from mistudio_hub.repository import RepoFile, RepoSource
 from mistudio_hub.schedule import Block, Schedule
 from mistudio_hub.snapshot import total_bytes
 from mistudio_hub.stopping import Stop, StoppedError
 from mistudio_hub.wire import BrokenOffError, Patience, Wire
+from mistudio_servicekit.reservations import Room
 from mistudio_servicekit.storage import disk_full, is_disk_full, remove_tree
 
 _TICK_SECONDS = 0.05
@@ -58,7 +60,7 @@ def download(
     files: Sequence[RepoFile],
     folder: Path,
     *,
-    require_free: Callable[[int, str], None],
+    reserve: Callable[[int, str], AbstractContextManager[Room]],
     progress: Callable[[Progress], None],
     check: Callable[[], None],
     options: TransferOptions | None = None,
@@ -69,13 +71,13 @@ def download(
         source: where from.
         files: what, as `HubClient.tree` lists it.
         folder: where to; made if need be. Each file has its path in the repository.
-        require_free: raises unless so many bytes fit; also told what for (`Store.require_free`).
+        reserve: keeps room for so many bytes, also told what for, or raises (`Store.reserve`).
         progress: is called about 20 times a second in the calling thread, and once at the end.
         check: is called as often in the calling thread; what it raises ends the download.
         options: how.
 
     Raises:
-        UnsafePath: a file name would leave the folder; nothing was fetched.
+        UnsafePath: a file name would leave the folder, or is where another file is; nothing was fetched.
         DiskFull: before the first byte or while writing.
         RepoGated, HubTokenInvalid, RepoNotFound, RevisionNotFound, EntryNotFound: the Hub refuses.
         HubUnavailable, HubRateLimited: the Hub fails again and again, or asks to wait for long.
@@ -84,17 +86,27 @@ def download(
     options = options or TransferOptions()
     what = f"Downloading {source.repo.repo_id}"
     try:
-        parts = [Part(file, folder, options.block_bytes) for file in files]
+        parts = parts_of(files, folder, options.block_bytes)
         (folder / PARTS_FOLDER).mkdir(parents=True, exist_ok=True)
         resumed = sum(part.resume() for part in parts)
-        require_free(total_bytes(files) - resumed, what)
         meter = Meter(total_bytes(files), len(files), resumed)
-        _Crew(source, parts, meter, options).run(progress, check)
+        with reserve(total_bytes(files) - resumed, what) as room:
+            _Crew(source, parts, meter, options).run(_telling(room, progress), check)
         remove_tree(folder / PARTS_FOLDER)
     except OSError as error:
         if is_disk_full(error):
             raise disk_full(f"{what} ran out of space") from error
         raise
+
+
+def _telling(room: Room, progress: Callable[[Progress], None]) -> Callable[[Progress], None]:
+    """Tells the room as well as `progress`."""
+
+    def tell(reached: Progress) -> None:
+        room.shrink_to(reached.total_bytes - reached.done_bytes)
+        progress(reached)
+
+    return tell
 
 
 class _Crew:

@@ -23,7 +23,9 @@ from uuid import UUID
 
 from mistudio_jobs.failures import to_failure
 from mistudio_jobs.handler import Handler
+from mistudio_jobs.keeping import Keeper, Keeping
 from mistudio_jobs.pipe import Report, Task, encode, receive_blocking
+from mistudio_jobs.timing import Timing
 from mistudio_servicekit.errors import JobCancelled
 from mistudio_servicekit.logging import setup_logging
 from mistudio_servicekit.storage import Store
@@ -43,6 +45,8 @@ class ChildSettings:
         report_seconds: least time between two reports of progress.
         process: its name in logs.
         log_level: least level that is logged.
+        keeper: `module:function` of a `MakeKeeper`, or None.
+        look_seconds: period at which its state is looked at.
     """
 
     store_root: str
@@ -52,6 +56,8 @@ class ChildSettings:
     report_seconds: float
     process: str
     log_level: str
+    keeper: str | None = None
+    look_seconds: float = Timing.look
 
     def to_json(self) -> str:
         """For the command line; it holds no secrets."""
@@ -92,6 +98,11 @@ class Reporter:
             self._flush()
             self._connection.sendall(encode(frame))
 
+    def send_beside(self, frame: dict[str, Any]) -> None:
+        """Send `frame`, which has nothing to do with the job; its progress waits for its time."""
+        with self._lock:
+            self._connection.sendall(encode(frame))
+
     def _flush(self) -> None:
         if self._latest is not None:
             self._connection.sendall(encode({"progress": asdict(self._latest)}))
@@ -108,7 +119,7 @@ class Reporter:
 class ChildContext:
     """The `JobContext` of the running attempt."""
 
-    def __init__(self, task: Task, reporter: Reporter, settings: ChildSettings) -> None:
+    def __init__(self, task: Task, reporter: Reporter, settings: ChildSettings, keeper: Keeper | None) -> None:
         self.job_id = UUID(task.job_id)
         self.resource_id = UUID(task.resource_id)
         self.attempt = task.attempt
@@ -117,6 +128,7 @@ class ChildContext:
         self.store = Store(Path(settings.store_root), settings.store_quota_bytes)
         self.secrets: Mapping[str, str] = task.secrets
         self.settings = settings.settings
+        self.keeper = keeper
         self.cancelling = threading.Event()
         self._reporter = reporter
 
@@ -141,6 +153,7 @@ class ChildProcess:
         self._connection = connection
         self._settings = settings
         self._reporter = Reporter(connection, settings.report_seconds)
+        self._keeping: Keeping | None = None
         self._context: ChildContext | None = None
         self._task: Task | None = None
         self._arrived = threading.Semaphore(0)
@@ -149,21 +162,32 @@ class ChildProcess:
         """Never returns: the parent's end is the child's."""
         for module in self._settings.preload:
             importlib.import_module(module)
+        if (keeper := self._settings.keeper) is not None:
+            settings = self._settings
+            self._keeping = Keeping(keeper, settings.settings, self._reporter.send_beside, settings.look_seconds)
         threading.Thread(target=self._listen, daemon=True, name="listener").start()
         self._reporter.send({"ready": True})
+        if self._keeping is not None:
+            self._keeping.start()
         while True:
             self._arrived.acquire()
             task, context = self._task, self._context
             assert task is not None and context is not None
             self._reporter.begin()
-            self._reporter.send(_answer(task, context))
+            outcome = _answer(task, context)
+            if self._keeping is not None:
+                self._keeping.tell()  # whoever sees the job's end sees what it left
+            self._reporter.send(outcome)
 
     def _listen(self) -> None:
         while (frame := receive_blocking(self._connection)) is not None:
             if "run" in frame:
                 self._task = Task(**frame["run"])
-                self._context = ChildContext(self._task, self._reporter, self._settings)
+                keeper = self._keeping.keeper if self._keeping is not None else None
+                self._context = ChildContext(self._task, self._reporter, self._settings, keeper)
                 self._arrived.release()
+            elif "command" in frame and self._keeping is not None:
+                self._keeping.command(frame["command"])
             elif self._context is not None and frame.get("cancel") == self._context.epoch:
                 self._context.cancelling.set()
         os.killpg(0, signal.SIGKILL)

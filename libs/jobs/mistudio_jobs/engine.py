@@ -13,8 +13,21 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mistudio_jobs import abandoning, events, folders, queue, requests, streams, tasks
+from mistudio_jobs import (
+    abandoning,
+    commands,
+    events,
+    folders,
+    outbox,
+    presence,
+    queue,
+    requests,
+    streams,
+    tasks,
+    waiting,
+)
 from mistudio_jobs.handler import JobKind
+from mistudio_jobs.presence import WorkerInfo
 from mistudio_jobs.publishing import PublishError
 from mistudio_jobs.queue import NewJob, Submission
 from mistudio_jobs.relay import Relay
@@ -24,8 +37,9 @@ from mistudio_jobs.states import JobState
 from mistudio_jobs.sweeper import NamedFolders, Sweeper
 from mistudio_jobs.tables import Job
 from mistudio_jobs.timing import Timing
+from mistudio_jobs.waiting import Wait
 from mistudio_servicekit.database import Database
-from mistudio_servicekit.errors import JobNotCancellable
+from mistudio_servicekit.errors import JobNotCancellable, Unavailable
 from mistudio_servicekit.storage import Store
 
 log = logging.getLogger(__name__)
@@ -130,9 +144,13 @@ class JobEngine:
         """The job `job_id`, its row locked if wished; raises `JobNotFound`."""
         return await queue.get(session, self.kinds, job_id, lock=lock)
 
-    async def active_jobs(self, session: AsyncSession, resource_id: UUID) -> Sequence[Job]:
-        """Jobs of a resource that have not ended, oldest first."""
-        return await queue.active_jobs(session, resource_id)
+    async def get_all(self, session: AsyncSession, job_ids: Iterable[UUID]) -> Sequence[Job]:
+        """Those of the jobs that are there."""
+        return await queue.get_all(session, job_ids)
+
+    async def active_jobs(self, session: AsyncSession, resource_ids: Iterable[UUID]) -> Sequence[Job]:
+        """Jobs of these resources that have not ended, oldest first."""
+        return await queue.active_jobs(session, resource_ids)
 
     async def cancel(self, session: AsyncSession, job_id: UUID) -> Job:
         """Cancel a job, or ask its worker to; see `queue.cancel`. `session` is of `transaction`."""
@@ -158,6 +176,42 @@ class JobEngine:
     async def retry(self, session: AsyncSession, job_id: UUID, settings: Mapping[str, Any] | None = None) -> Job:
         """Start a failed or cancelled job afresh; see `queue.retry`."""
         return await queue.retry(session, self.kinds, job_id, settings)
+
+    async def tell_deleted(self, session: AsyncSession, resource_ids: Sequence[UUID]) -> None:
+        """Have other services hear that these resources are deleted, for certain, once the transaction has committed.
+
+        They listen with `mistudio_jobs.deletions`. `session` is of `transaction`.
+        """
+        await outbox.add_deleted(session, self.service, resource_ids)
+
+    async def workers(self, session: AsyncSession | None, pool: str = "") -> Sequence[WorkerInfo]:
+        """The workers that are there, by pool and name; of one pool if it is named.
+
+        Args:
+            session: where to look; None for a transaction of its own.
+            pool: a pool's name, or empty.
+        """
+        if session is not None:
+            return await presence.workers(session, self._timing.silent, pool)
+        async with self.database.transaction() as own:
+            return await presence.workers(own, self._timing.silent, pool)
+
+    async def waits(self, session: AsyncSession, jobs: Sequence[Job]) -> Mapping[UUID, Wait]:
+        """What those of `jobs` that are queued wait for, by their ids."""
+        return await waiting.waits(session, jobs, self._timing.silent)
+
+    async def command(self, worker: str, payload: Mapping[str, Any], *, seconds: float) -> Mapping[str, Any]:
+        """What the keeper of a worker answers to `payload`; see `Keeper.command`.
+
+        Raises:
+            Unavailable: no such worker is there, or it does not answer within `seconds`.
+            MistudioError: what the keeper raised.
+        """
+        if self._nats is None:
+            raise Unavailable(
+                f"Worker {worker!r} cannot be asked: the job engine is not connected", next_step="Start NATS, or wait"
+            )
+        return await commands.ask(self._nats, self.service, worker, payload, seconds)
 
     async def _make_known(self, cancelled: Sequence[Job]) -> None:
         """Tell relay and workers at once. If that fails they find out by themselves a little later."""

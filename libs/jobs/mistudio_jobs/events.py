@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 from uuid import UUID
 
 from google.protobuf.json_format import ParseDict
@@ -18,7 +19,9 @@ from mistudio.jobs.v1 import job_pb2 as pb
 from mistudio_jobs.states import JobState
 
 if TYPE_CHECKING:
+    from mistudio_jobs.presence import WorkerInfo
     from mistudio_jobs.tables import Job, JobAttempt, JobProgress
+    from mistudio_jobs.waiting import Wait
 
 
 def state_subject(service: str, job_id: UUID) -> str:
@@ -36,6 +39,11 @@ def job_subjects(service: str, job_id: UUID | str) -> str:
     return f"evt.{service}.{job_id}.>"
 
 
+def deleted_subject(service: str, resource_id: UUID | str) -> str:
+    """Subject of the news that a resource of a service was deleted; `*` stands for any."""
+    return f"evt.{service}.{resource_id}.deleted"
+
+
 def doorbell_subject(service: str, pool: str, job_id: UUID) -> str:
     """Subject of the message that wakes a worker for a job."""
     return f"jobs.{service}.{pool}.{job_id}"
@@ -44,6 +52,12 @@ def doorbell_subject(service: str, pool: str, job_id: UUID) -> str:
 def control_subject(service: str, job_id: UUID | str) -> str:
     """Subject on which a job's worker hears of its cancellation."""
     return f"ctl.{service}.{job_id}"
+
+
+def worker_subject(service: str, worker: str) -> str:
+    """Subject on which a worker hears commands; its name may hold anything."""
+    token = quote(worker, safe="").replace(".", "%2E")
+    return f"ctl.{service}.worker.{token}"
 
 
 def relay_subject(service: str) -> str:
@@ -162,7 +176,7 @@ def point_message(point: JobProgress) -> pb.ProgressPoint:
 
 
 def encoded(payload: Mapping[str, Any] | str) -> bytes:
-    """What is published for a row of the outbox: a job that is told, or the kind that a doorbell names."""
+    """What is published for a row of the outbox: a job that is told, or a text, as doorbells and deletions have."""
     return payload.encode() if isinstance(payload, str) else _state_event(ToldJob.of(payload)).SerializeToString()
 
 
@@ -189,6 +203,26 @@ def _event(job: Job | ToldJob, time: datetime) -> pb.JobEvent:
         resource_type=job.resource_type,
         resource_id=str(job.resource_id),
     )
+
+
+def worker_message(service: str, worker: WorkerInfo) -> pb.Worker:
+    """A worker of `service` as clients see it."""
+    message = pb.Worker(
+        name=worker.name,
+        service=service,
+        pool=worker.pool,
+        host=worker.host,
+        job_id=str(worker.job_id or ""),
+        start_time=timestamp(worker.started_at),
+        seen_time=timestamp(worker.seen_at),
+    )
+    ParseDict(dict(worker.state), message.state)
+    return message
+
+
+def wait_message(wait: Wait) -> pb.JobWait:
+    """What a queued job waits for, as clients see it."""
+    return pb.JobWait(ahead=wait.ahead, workers=wait.workers, reason=wait.reason)
 
 
 def timestamp(time: datetime | None) -> Timestamp | None:

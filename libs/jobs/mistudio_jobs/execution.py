@@ -16,12 +16,13 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from mistudio_jobs import claims, failures, folders, tasks
 from mistudio_jobs.claims import Claim, Closing
+from mistudio_jobs.conversation import Done, Failed
 from mistudio_jobs.feed import ProgressFeed
 from mistudio_jobs.lease import Lease
 from mistudio_jobs.outbox import Message
 from mistudio_jobs.pipe import Task
 from mistudio_jobs.publishing import AttemptLog, LeaseLost, PublishError
-from mistudio_jobs.runner import Child, Done, Failed
+from mistudio_jobs.runner import Child
 from mistudio_jobs.secrets import SecretKeys
 from mistudio_jobs.timing import Timing
 from mistudio_jobs.turns import Turn, Turns
@@ -43,7 +44,7 @@ class PublishedMarks(Protocol):
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What every execution of a worker shares."""
+    """What every execution of a worker shares; `settle` writes what its child keeps, before an end that tells of it."""
 
     database: Database
     turns: Turns
@@ -52,6 +53,7 @@ class Surroundings:
     keys: SecretKeys
     timing: Timing
     marks: PublishedMarks
+    settle: Callable[[], Awaitable[None]]
 
 
 End = Callable[[Turn], Awaitable[list[Message] | None]]
@@ -201,6 +203,7 @@ class Execution:
         """Commit an end and publish it. A database that is away is waited for: nobody can take the job meanwhile."""
         while True:
             try:
+                await self._around.settle()
                 async with self._around.turns.of(self._held.kind) as turn:
                     messages = await end(turn)
                 break
@@ -253,10 +256,12 @@ class Execution:
             self._start(self._child.kill() if self._lease.lost else self._stop_handler())
 
     async def _stop_handler(self) -> None:
-        """Ask the handler to stop, and kill its process if it does not."""
+        """Ask the handler to stop, and kill its process if it does not: later where what it keeps is lost with it."""
         self._child.cancel(self._held.job.epoch)
-        await asyncio.sleep(self._around.timing.cancel_grace)
+        timing = self._around.timing
+        await asyncio.sleep(timing.keeping_grace if self._child.keeps else timing.cancel_grace)
         if self._handling:
+            log.warning("Job %s did not stop when it was cancelled: its process is ended", self._held.job.id)
             await self._child.kill()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:

@@ -32,7 +32,7 @@ def to_failure(error: BaseException, what: str) -> MistudioError:
     log.error("%s failed unexpectedly, incident %s", what, incident, exc_info=error)
     return Internal(
         f"An unexpected fault stopped {what} (incident {incident})",
-        next_step="Look for the incident id in the worker's log, and retry the job",
+        next_step="Look for the incident id in the worker's log, then try again",
         metadata={"incident": incident},
     )
 
@@ -55,14 +55,17 @@ def died(exit_code: int | None, what: str, *, killed_for_memory: bool) -> Mistud
     """
     if killed_for_memory:
         return out_of_memory(what)
-    if exit_code is not None and exit_code < 0:
-        how = f"was killed by {signal.Signals(-exit_code).name}"
-    else:
-        how = f"ended with exit code {exit_code}"
     return WorkerLost(
-        f"The process that ran {what} {how}",
+        f"The process that ran {what} {how_ended(exit_code)}",
         next_step="It is tried again by itself; if it keeps failing, look at the worker's log",
     )
+
+
+def how_ended(exit_code: int | None) -> str:
+    """How a process ended, by its exit code as `subprocess` gives it: `was killed by SIGKILL`."""
+    if exit_code is not None and exit_code < 0:
+        return f"was killed by {signal.Signals(-exit_code).name}"
+    return f"ended with exit code {exit_code}"
 
 
 def kernel_memory_kills() -> int:

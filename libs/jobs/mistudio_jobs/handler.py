@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from mistudio_jobs.effects import NoEffects
+from mistudio_jobs.keeping import Keeper
 from mistudio_servicekit.storage import Area, Store
 
 if TYPE_CHECKING:
@@ -51,6 +52,10 @@ class JobContext(Protocol):
     @property
     def settings(self) -> Mapping[str, str]:
         """The worker's own settings by name, for example `hub_endpoint`."""
+
+    @property
+    def keeper(self) -> Keeper | None:
+        """What keeps things in this process from job to job; None where the worker has none."""
 
     def report(self, done: int, total: int, unit: str, stage: str, metrics: Mapping[str, float] | None = None) -> None:
         """Say how far the whole job is: `done` of `total` `unit`s, at present in `stage`.

@@ -25,6 +25,11 @@ _READY = f"""
         WHERE e.job_id = o.job_id AND e.id <= o.id AND e.published_at IS NULL AND e.held_until > clock_timestamp())
     ORDER BY id LIMIT %(most)s
 """  # noqa: S608 - constants only
+_ADD_DELETED = """
+    INSERT INTO outbox (job_id, subject, msg_id, payload)
+    SELECT id, subject, subject, to_jsonb(clock_timestamp())
+    FROM unnest(%(ids)s::uuid[], %(subjects)s::text[]) AS gone (id, subject)
+"""
 _MARK = """
     UPDATE outbox SET published_at = clock_timestamp() WHERE id = ANY(%(published)s) AND published_at IS NULL
 """
@@ -83,8 +88,8 @@ class Message:
 
     @property
     def is_event(self) -> bool:
-        """Whether it tells of a job's state; otherwise it is a doorbell."""
-        return not isinstance(self.payload, str)
+        """Whether it tells of something that happened; otherwise it is a doorbell."""
+        return self.subject.startswith("evt.")
 
 
 def changing(change: str, also: str) -> str:
@@ -148,6 +153,12 @@ async def add_state(session: AsyncSession, job: Job) -> None:
 async def add_doorbell(session: AsyncSession, job: Job) -> None:
     """Wake a worker of the job's pool."""
     await execute(session, _ADD_DOORBELL, {"id": job.id, **doorbell_values(job.service, job.pool, job.id)})
+
+
+async def add_deleted(session: AsyncSession, service: str, resource_ids: Sequence[UUID]) -> None:
+    """Tell that resources of `service` are deleted, and when; each once in its life."""
+    subjects = [events.deleted_subject(service, resource_id) for resource_id in resource_ids]
+    await execute(session, _ADD_DELETED, {"ids": list(resource_ids), "subjects": subjects})
 
 
 async def ready(turn: Turn, most: int) -> list[Message]:

@@ -66,6 +66,7 @@ async def working(
     *,
     settings: Mapping[str, str],
     preload: Sequence[str],
+    keeper: str | None = None,
     timing: Timing = PRODUCTION,
 ) -> AsyncIterator[asyncio.Task[None]]:
     """A worker that runs jobs until the block is left; the task ends early only if it fails.
@@ -78,9 +79,10 @@ async def working(
         keys: open the jobs' secrets.
         settings: for handlers (`JobContext.settings`); no secrets.
         preload: modules that its child imports before the first job.
+        keeper: `module:function` of the `MakeKeeper` that makes its child's keeper, or None.
         timing: its periods.
     """
-    worker = Worker(_worker_config(config, service, settings, preload, timing), kinds, database, keys)
+    worker = Worker(_worker_config(config, service, settings, preload, keeper, timing), kinds, database, keys)
     operations = OperationsServer(config.metrics_listen, lambda: _problems(database, worker))
     await operations.start()
     running = asyncio.create_task(worker.run(), name="worker")
@@ -94,7 +96,12 @@ async def working(
 
 
 def _worker_config(
-    config: WorkerProcessConfig, service: str, settings: Mapping[str, str], preload: Sequence[str], timing: Timing
+    config: WorkerProcessConfig,
+    service: str,
+    settings: Mapping[str, str],
+    preload: Sequence[str],
+    keeper: str | None,
+    timing: Timing,
 ) -> WorkerConfig:
     return WorkerConfig(
         nats_url=config.backend.nats_url,
@@ -105,6 +112,7 @@ def _worker_config(
         settings=settings,
         preload=preload,
         memory_limit_bytes=config.memory_limit_bytes,
+        keeper=keeper,
         log_level=config.backend.log_level,
         timing=timing,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -24,6 +24,7 @@ from mistudio_servicekit.errors import (
     JobNotFound,
     JobNotRetryable,
 )
+from mistudio_servicekit.records import among
 
 SETTINGS = "settings"
 """The part of a payload that `RetryJob` may change: an object of plain values by name."""
@@ -54,6 +55,7 @@ class NewJob:
         request_id: the client's name for the request, or empty.
         request_content: what the request says (JSON-ready, no secrets); one `request_id` must always say the same.
         dedupe_key: while a job of the kind with this key has not ended, it is joined instead; empty never joins.
+        pool: the worker pool that runs it; empty for its kind's.
     """
 
     kind: JobKind
@@ -63,6 +65,7 @@ class NewJob:
     request_id: str = ""
     request_content: Mapping[str, Any] = field(default_factory=dict)
     dedupe_key: str = ""
+    pool: str = ""
 
 
 @dataclass(frozen=True)
@@ -120,9 +123,14 @@ async def attempts(session: AsyncSession, job_id: UUID) -> Sequence[JobAttempt]:
     return (await session.scalars(query)).all()
 
 
-async def active_jobs(session: AsyncSession, resource_id: UUID) -> Sequence[Job]:
-    """Jobs of a resource that have not ended, oldest first."""
-    query = select(Job).where(Job.resource_id == resource_id, Job.state.in_(ACTIVE)).order_by(Job.id)
+async def get_all(session: AsyncSession, job_ids: Iterable[UUID]) -> Sequence[Job]:
+    """Those of the jobs that are there."""
+    return (await session.scalars(select(Job).where(among(Job.id, job_ids)))).all()
+
+
+async def active_jobs(session: AsyncSession, resource_ids: Iterable[UUID]) -> Sequence[Job]:
+    """Jobs of these resources that have not ended, oldest first."""
+    query = select(Job).where(among(Job.resource_id, resource_ids), Job.state.in_(ACTIVE)).order_by(Job.id)
     return (await session.scalars(query)).all()
 
 
@@ -236,10 +244,11 @@ def kind_of(kinds: Sequence[JobKind], job: Job) -> JobKind:
 async def _insert(session: AsyncSession, new: NewJob, keys: SecretKeys) -> Job | None:
     """Write the job and what tells of it; None where its dedupe key is taken."""
     job_id, kind = new_id(), new.kind
+    pool = new.pool or kind.pool
     row = {
         "id": job_id,
         "kind": kind.name,
-        "pool": kind.pool,
+        "pool": pool,
         "resource_type": kind.resource_type,
         "resource_id": new.resource_id,
         "dedupe_key": new.dedupe_key or None,
@@ -248,7 +257,7 @@ async def _insert(session: AsyncSession, new: NewJob, keys: SecretKeys) -> Job |
         "had_secrets": bool(new.secrets),
         "max_attempts": kind.max_attempts,
     }
-    told = outbox.state_values(kind.service, job_id), outbox.doorbell_values(kind.service, kind.pool, job_id)
+    told = outbox.state_values(kind.service, job_id), outbox.doorbell_values(kind.service, pool, job_id)
     rows = await execute(session, _SUBMIT, {**row, **told[0], **told[1]})
     return Job(**rows[0]) if rows else None
 

@@ -13,7 +13,7 @@ from sqlalchemy import ARRAY, Select, Uuid, all_, func, literal, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mistudio_jobs import folders, outbox, queue, streams
+from mistudio_jobs import folders, outbox, presence, queue, streams
 from mistudio_jobs.handler import JobKind
 from mistudio_jobs.relay import Relay
 from mistudio_jobs.states import HELD, JobState, Outcome
@@ -127,9 +127,10 @@ class Scheduler:
         await self._nudge(jobs)
 
     async def prune(self) -> None:
-        """Delete published rows of the outbox after an hour, and progress history after 90 days."""
+        """Delete published rows of the outbox after an hour, silent workers after a day, progress after 90 days."""
         async with self._database.transaction() as session:
             await outbox.prune(session, _PUBLISHED_KEPT_SECONDS)
+            await presence.prune(session)
             await session.execute(_PRUNE_HISTORY)
 
     def _jobs(self, *states: JobState) -> Select[Job]:

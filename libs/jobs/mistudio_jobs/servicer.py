@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from uuid import UUID
 
 from google.protobuf.json_format import MessageToDict
 
+from mistudio.jobs.v1 import job_pb2 as job_pb
 from mistudio.jobs.v1 import jobs_service_pb2 as pb
 from mistudio.jobs.v1 import jobs_service_pb2_grpc as pb_grpc
 from mistudio_jobs import listing, queue
 from mistudio_jobs.engine import JobEngine
-from mistudio_jobs.events import attempt_message, job_message, point_message
+from mistudio_jobs.events import attempt_message, job_message, point_message, wait_message, worker_message
+from mistudio_jobs.tables import Job
+from mistudio_jobs.waiting import Wait
 from mistudio_servicekit.errors import MistudioError
 from mistudio_servicekit.interceptors import Context
 from mistudio_servicekit.pagination import PageRequest
-from mistudio_servicekit.requests import parse_id
+from mistudio_servicekit.requests import check_line, parse_id
+
+_POOL_CHARACTERS = 100
 
 
 class OnlyAtGateway(MistudioError):
@@ -37,7 +43,8 @@ class JobsServicer(pb_grpc.JobsServiceServicer):
         """See the proto."""
         job_id = parse_id("id", request.id)
         async with self._engine.transaction() as session:
-            message = job_message(await self._engine.get(session, job_id))
+            job = await self._engine.get(session, job_id)
+            message = _with_wait(job, await self._engine.waits(session, [job]))
             message.attempts.extend(map(attempt_message, await queue.attempts(session, job_id)))
         return pb.GetJobResponse(job=message)
 
@@ -51,8 +58,9 @@ class JobsServicer(pb_grpc.JobsServiceServicer):
         )
         async with self._engine.transaction() as session:
             found = await listing.list_jobs(session, self._engine.kinds, wanted)
+            waits = await self._engine.waits(session, found.rows)
         return pb.ListJobsResponse(
-            jobs=[job_message(job) for job in found.rows],
+            jobs=[_with_wait(job, waits) for job in found.rows],
             next_page_token=found.next_page_token,
             total_size=found.total_size,
         )
@@ -82,6 +90,11 @@ class JobsServicer(pb_grpc.JobsServiceServicer):
             points=[point_message(point) for point in found.rows], next_page_token=found.next_page_token
         )
 
+    async def ListWorkers(self, request: pb.ListWorkersRequest, context: Context) -> pb.ListWorkersResponse:  # noqa: N802 - named by the proto
+        """See the proto."""
+        found = await self._engine.workers(None, check_line("pool", request.pool, _POOL_CHARACTERS))
+        return pb.ListWorkersResponse(workers=[worker_message(self._engine.service, worker) for worker in found])
+
     async def WatchJob(  # noqa: N802 - named by the proto
         self, request: pb.WatchJobRequest, context: Context
     ) -> AsyncIterator[pb.WatchJobResponse]:
@@ -101,6 +114,13 @@ class JobsServicer(pb_grpc.JobsServiceServicer):
     ) -> pb.ListJobEventsResponse:
         """See the proto."""
         raise _only_at_gateway("ListJobEvents")
+
+
+def _with_wait(job: Job, waits: Mapping[UUID, Wait]) -> job_pb.Job:
+    message = job_message(job)
+    if (wait := waits.get(job.id)) is not None:
+        message.wait.CopyFrom(wait_message(wait))
+    return message
 
 
 def _only_at_gateway(method: str) -> OnlyAtGateway:

@@ -14,10 +14,13 @@ from nats.js.errors import APIError, BadRequestError, NotFoundError, ServiceUnav
 log = logging.getLogger(__name__)
 
 EVENTS = "EVENTS"
-"""Stream of everything that happens to jobs; `evt.<service>.<job>.{state,progress,metric}`."""
+"""Stream of everything that happens: to jobs, `evt.<service>.<job>.{state,progress,metric}`, and to resources,
+`evt.<service>.<resource>.deleted`.
+"""
 
 _DAY = 24 * 3600
 _EVENTS_BYTES = 4 * 2**30
+_HEARING_ACK_SECONDS = 30.0
 _WRONG_LAST_SEQUENCE = 10071
 _SUBJECT_FULL = 10077
 
@@ -112,6 +115,19 @@ def _pool_config(service: str, pool: str, ack_wait: float) -> api.ConsumerConfig
         max_deliver=-1,
         max_ack_pending=10_000,
     )
+
+
+async def declare_hearing(js: JetStreamContext, consumer: str, subject: str) -> None:
+    """Make a durable consumer of what the event log tells on `subject`, from its beginning on."""
+    config = api.ConsumerConfig(
+        durable_name=consumer,
+        filter_subject=subject,
+        deliver_policy=api.DeliverPolicy.ALL,
+        ack_policy=api.AckPolicy.EXPLICIT,
+        ack_wait=_HEARING_ACK_SECONDS,
+        max_deliver=-1,
+    )
+    await js.add_consumer(EVENTS, config)
 
 
 async def _declare(js: JetStreamContext, config: api.StreamConfig) -> None:

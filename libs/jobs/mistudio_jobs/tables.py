@@ -47,6 +47,7 @@ class Job(Base):
         ),
         Index("jobs_resource", "resource_id"),
         Index("jobs_created", "created_at", "id"),
+        Index("jobs_waiting", "pool", "created_at", postgresql_where=text("state = 'QUEUED'")),
         Index(
             "jobs_active",
             "state",
@@ -137,12 +138,27 @@ class JobProgress(Base):
     position: Mapped[int] = mapped_column(BigInteger)
 
 
+class WorkerRow(Base):
+    """A worker as it was last heard of. `state` is what its child tells of itself; see `mistudio_jobs.keeping`."""
+
+    __tablename__ = "workers"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    pool: Mapped[str]
+    host: Mapped[str]
+    job_id: Mapped[UUID | None]
+    state: Mapped[dict[str, Any]]
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
+
+
 class Outbox(Base):
     """A message that must be published because its transaction committed.
 
     Rows of one job are published in the order of their ids, which is the order of the job's versions. Until
     `held_until` the relay leaves a row to the process that wrote it. `payload` is a job as `events.ToldJob` has it, or
-    the name of the kind whose job a doorbell is for.
+    the name of the kind whose job a doorbell is for. Of the deletion of a resource, `job_id` is the resource, `payload`
+    the time.
     """
 
     __tablename__ = "outbox"

@@ -21,6 +21,7 @@ from mistudio_jobs import streams
 from mistudio_jobs.effects import NoEffects
 from mistudio_jobs.engine import JobEngine
 from mistudio_jobs.handler import JobKind
+from mistudio_jobs.keeping import Keeper
 from mistudio_jobs.queue import NewJob
 from mistudio_jobs.secrets import SecretKeys
 from mistudio_jobs.states import TERMINAL
@@ -34,6 +35,7 @@ from mistudio_servicekit.storage import Area, Store
 QUICK = Timing(
     lease=1.5, renew=0.3, self_kill=1.1, relay_poll=0.1, held=0.3, fetch=0.3, schedule=0.1, dispatch=0.3,
     backoff_first=0.1, backoff_most=1.0, drain=0.3, publish=1.0, sweep_age=0.0,
+    look=0.1, beat=0.3, silent=3.0,
 )  # fmt: skip
 """Timing for tests: everything in its production order, ten times quicker."""
 
@@ -55,6 +57,7 @@ class RecordingContext:
     resource_id: UUID = field(default_factory=new_id)
     attempt: int = 1
     epoch: int = 1
+    keeper: Keeper | None = None
     cancel_after: int | None = None
     reports: list[tuple[int, int, str, str, dict[str, float]]] = field(default_factory=list)
     checks: int = 0

@@ -72,6 +72,14 @@ def _wait_deaf(context: JobContext, notes: dict[str, Any], path: str) -> None:
         time.sleep(_POLL_SECONDS)
 
 
+def _linger(context: JobContext, notes: dict[str, Any], seconds: float) -> None:
+    """Wait until the job is cancelled, and stop so many seconds later."""
+    while not context.cancelled():
+        time.sleep(_POLL_SECONDS)
+    time.sleep(seconds)
+    context.check()
+
+
 def _fail(context: JobContext, notes: dict[str, Any], record: Mapping[str, Any]) -> None:
     raise MistudioError.from_record(record)
 
@@ -115,6 +123,16 @@ def _fork(context: JobContext, notes: dict[str, Any], path: str) -> None:
     Path(path).write_text(str(pid))
 
 
+def _keep(context: JobContext, notes: dict[str, Any], name: str) -> None:
+    """Have the worker's keeper keep `name`; it is a `Shelf`."""
+    assert context.keeper is not None
+    context.keeper.command({"do": "put", "with": name})
+
+
+def _has_keeper(context: JobContext, notes: dict[str, Any]) -> None:
+    notes["has_keeper"] = context.keeper is not None
+
+
 _STEPS: Mapping[str, Callable[..., None]] = {
     "report": _report,
     "count": _count,
@@ -123,6 +141,7 @@ _STEPS: Mapping[str, Callable[..., None]] = {
     "signal": _signal,
     "wait": _wait,
     "wait_deaf": _wait_deaf,
+    "linger": _linger,
     "fail": _fail,
     "fault": _fault,
     "disk_full": _disk_full,
@@ -132,4 +151,6 @@ _STEPS: Mapping[str, Callable[..., None]] = {
     "use_secret": _use_secret,
     "log": _log,
     "fork": _fork,
+    "keep": _keep,
+    "has_keeper": _has_keeper,
 }

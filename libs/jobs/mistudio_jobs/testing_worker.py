@@ -22,7 +22,7 @@ async def main(settings: dict[str, str]) -> None:
     timing = Timing() if settings.get("timing") == "production" else QUICK
     keys = SecretKeys(bytes.fromhex(settings["key"]))
     stand = Stand(database, settings["nats_url"], Store(Path(settings["store"])), timing, keys)
-    worker = stand.new_worker()
+    worker = stand.new_worker(keeper=settings.get("keeper"))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
     sys.stdout.write("ready\n")
     sys.stdout.flush()

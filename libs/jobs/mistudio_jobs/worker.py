@@ -14,29 +14,28 @@ from uuid import UUID
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from sqlalchemy.exc import SQLAlchemyError
 
-from mistudio_jobs import claims, outbox, streams, tasks
+from mistudio_jobs import claims, events, streams, tasks
 from mistudio_jobs.child import ChildSettings
+from mistudio_jobs.children import Children
 from mistudio_jobs.claims import Claim
+from mistudio_jobs.commands import Commands
 from mistudio_jobs.doorbells import Doorbells
 from mistudio_jobs.execution import Execution, Surroundings
 from mistudio_jobs.handler import JobKind
+from mistudio_jobs.marks import Marks
+from mistudio_jobs.presence import Presence
 from mistudio_jobs.publishing import PublishError
 from mistudio_jobs.runner import Child
 from mistudio_jobs.secrets import SecretKeys
 from mistudio_jobs.timing import Timing
 from mistudio_jobs.turns import Turns
 from mistudio_servicekit.database import Database, new_id
-from mistudio_servicekit.errors import MistudioError
 from mistudio_servicekit.storage import Store
 
 log = logging.getLogger(__name__)
 
 _PAUSE_SECONDS = 0.5
-_MARK_SECONDS = 0.25
-_MEMORY_SECONDS = 1.0
-_IDLE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,9 @@ class WorkerConfig:
         name: tells workers apart in attempts and logs.
         settings: its own settings, for handlers (`JobContext.settings`); no secrets.
         preload: modules that its child imports before the first job.
-        memory_limit_bytes: resident memory at which the child is killed; between jobs it is replaced at half of it.
+        memory_limit_bytes: resident memory at which the child is killed; between jobs it is replaced at half of it,
+            unless it keeps something.
+        keeper: `module:function` of the `MakeKeeper` that makes the child's keeper, or None.
         log_level: least level that its child logs.
         timing: its periods.
     """
@@ -64,43 +65,9 @@ class WorkerConfig:
     settings: Mapping[str, str] = field(default_factory=dict)
     preload: Sequence[str] = ()
     memory_limit_bytes: int | None = None
+    keeper: str | None = None
     log_level: str = "INFO"
     timing: Timing = field(default_factory=Timing)
-
-
-class Marks:
-    """Rows of the outbox that this worker has published, marked a few at a time.
-
-    Until it is marked the relay may publish a row again; the log drops it.
-    """
-
-    def __init__(self, turns: Turns) -> None:
-        self._turns = turns
-        self._ids: list[int] = []
-        self._added = asyncio.Event()
-
-    def add(self, ids: list[int]) -> None:
-        """Note that these rows have been published."""
-        self._ids += ids
-        self._added.set()
-
-    async def run(self) -> None:
-        """Mark until cancelled."""
-        while True:
-            await self._added.wait()
-            await asyncio.sleep(_MARK_SECONDS)
-            self._added.clear()
-            await self.flush()
-
-    async def flush(self) -> None:
-        """Mark what has been noted; what the database does not take now is left to the relay."""
-        ids, self._ids = self._ids, []
-        if not ids:
-            return
-        try:
-            await outbox.mark_published(self._turns.alone(), ids)
-        except (SQLAlchemyError, OSError) as error:
-            log.warning("%s published rows stay unmarked: %s", len(ids), type(error).__name__)
 
 
 class Worker:
@@ -120,7 +87,11 @@ class Worker:
         self._keys = keys
         self._turns = Turns(database)
         self._marks = Marks(self._turns)
-        self._child: Child | None = None
+        self._presence = Presence(self._turns, config.name, config.pool, config.timing)
+        self._children = Children(self._child_settings(), config.memory_limit_bytes, self._presence.keeps)
+        self._commands = Commands(
+            config.name, lambda: self._children.present, config.keeper is not None, self._presence.settle
+        )
         self._execution: Execution | None = None
         self._next: asyncio.Task[Msg | None] | None = None
         self._stopping = asyncio.Event()
@@ -146,8 +117,10 @@ class Worker:
         self._nats = await streams.connect(config.nats_url, f"worker {config.pool} {config.name}")
         js = self._nats.jetstream(timeout=config.timing.publish)
         doorbells = Doorbells(js, config.service, config.pool, config.timing.fetch, lambda: self._declare(js))
-        background = [asyncio.create_task(work) for work in (self._marks.run(), self._drain(), self._guard_memory())]
-        await self._nats.subscribe(f"ctl.{config.service}.*", cb=self._on_control)
+        works = (self._marks.run(), self._drain(), self._children.guard_memory(), self._presence.run())
+        background = [asyncio.create_task(work) for work in works]
+        await self._nats.subscribe(events.control_subject(config.service, "*"), cb=self._on_control)
+        await self._nats.subscribe(events.worker_subject(config.service, config.name), cb=self._commands.on_message)
         try:
             await self._work(js, doorbells)
         finally:
@@ -156,39 +129,43 @@ class Worker:
 
     async def _work(self, js: JetStreamContext, doorbells: Doorbells) -> None:
         around = Surroundings(
-            self._database, self._turns, js, self._config.store, self._keys, self._config.timing, self._marks
-        )
+            self._database, self._turns, js, self._config.store, self._keys, self._config.timing, self._marks,
+            self._presence.settle,
+        )  # fmt: skip
         while not self._stopping.is_set():
-            if not await self._ensure_child():
+            child = await self._children.idle()
+            if child is None:
                 continue
             self._listen(doorbells)
-            assert self._next is not None
+            if self._next is None:  # stopped while the child started
+                return
             message, self._next = await self._next, None
             if message is not None and self._stopping.is_set():
                 await message.nak()
             elif message is not None:
-                await self._take(around, message, doorbells)
+                await self._take(around, message, doorbells, child)
 
     def _listen(self, doorbells: Doorbells) -> None:
         """Ask for the next doorbell, unless that is under way."""
         if self._next is None and not self._stopping.is_set():
             self._next = asyncio.create_task(doorbells.next())
 
-    async def _take(self, around: Surroundings, message: Msg, doorbells: Doorbells) -> None:
+    async def _take(self, around: Surroundings, message: Msg, doorbells: Doorbells, child: Child) -> None:
         """Claim the job that a doorbell names, and run it. If that fails, its lease runs out and another takes it."""
         try:
             held = await self._claim(message)
             if held is None:
                 await message.ack()
                 return
-            assert self._child is not None
-            self._execution = Execution(around, held, message, self._child, lambda: self._listen(doorbells))
+            self._presence.runs(held.job.id)
+            self._execution = Execution(around, held, message, child, lambda: self._listen(doorbells))
             await self._execution.run()
         except Exception:  # the edge of a job: the worker goes on with the next
             log.exception("The doorbell %s could not be answered", message.subject)
             await asyncio.sleep(_PAUSE_SECONDS)
         finally:
             self._execution = None
+            self._presence.runs(None)
 
     async def _claim(self, doorbell: Msg) -> Claim | None:
         name, timing = self._config.name, self._config.timing
@@ -197,31 +174,6 @@ class Worker:
             return None
         async with self._turns.of(kind) as turn:
             return await claims.claim(turn, kind, job_id, name, lease=timing.lease, held=timing.held)
-
-    async def _ensure_child(self) -> bool:
-        """Have an idle child, a new one where the last is dead or has grown too large; whether there is one."""
-        if self._child is not None and self._child.alive and not self._outgrown(self._child, _IDLE_SHARE):
-            return True
-        if self._child is not None:
-            await self._child.kill()
-        try:
-            self._child = await Child.start(self._child_settings())
-        except (MistudioError, OSError) as error:
-            log.error("No job process could be started: %s", error)
-            await asyncio.sleep(_PAUSE_SECONDS)
-            return False
-        return True
-
-    def _outgrown(self, child: Child, share: float) -> bool:
-        limit = self._config.memory_limit_bytes
-        return limit is not None and child.resident_bytes() > limit * share
-
-    async def _guard_memory(self) -> None:
-        """Kill the child when it grows past its limit, before the kernel kills something else."""
-        while self._config.memory_limit_bytes is not None:
-            if self._child is not None and self._child.alive and self._outgrown(self._child, 1.0):
-                await self._child.kill_for_memory()
-            await asyncio.sleep(_MEMORY_SECONDS)
 
     def _child_settings(self) -> ChildSettings:
         config = self._config
@@ -233,6 +185,8 @@ class Worker:
             report_seconds=config.timing.progress,
             process=f"{config.service}-job",
             log_level=config.log_level,
+            keeper=config.keeper,
+            look_seconds=config.timing.look,
         )
 
     async def _declare(self, js: JetStreamContext) -> None:
@@ -255,11 +209,12 @@ class Worker:
             message = await self._next
             if message is not None:
                 await message.nak()
+        await self._commands.close()
+        await self._children.end()
         await self._marks.flush()
+        await self._presence.leave()
         await self._turns.close()
         await doorbells.close()
-        if self._child is not None:
-            await self._child.kill()
         if self._nats is not None:
             with suppress(*PublishError):
                 await self._nats.drain()

@@ -1,9 +1,9 @@
-"""What a client may change of a resource by hand: its name and its labels."""
+"""What a client may change of a resource by hand: its name and its labels, and what else a kind of resource has."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from mistudio_servicekit.errors import InvalidArgument, MissingField
@@ -23,6 +23,7 @@ class Change:
         name: for people.
         labels: of the user's own.
         etag: the one that the resource must have; empty takes any.
+        others: what else of this kind of resource may be changed, by path; its own use case checks the values.
     """
 
     resource: str
@@ -31,9 +32,10 @@ class Change:
     name: str
     labels: Mapping[str, str]
     etag: str = ""
+    others: Mapping[str, object] = field(default_factory=dict)
 
     def values(self) -> dict[str, object]:
-        """The columns to change.
+        """The new values by path.
 
         Raises:
             MissingField: no path is given, or the name would be empty.
@@ -41,19 +43,22 @@ class Change:
         """
         if not self.paths:
             raise MissingField.of("update_mask", "name")
-        unknown = next((path for path in self.paths if path not in _CHANGEABLE), None)
+        changeable = (*_CHANGEABLE, *self.others)
+        unknown = next((path for path in self.paths if path not in changeable), None)
         if unknown is not None:
             raise InvalidArgument(
                 f"update_mask names {unknown!r}, which cannot be changed",
-                next_step=f"Name {' or '.join(_CHANGEABLE)}",
+                next_step=f"Name {' or '.join(changeable)}",
                 field="update_mask",
             )
         return {path: self._value(path) for path in self.paths}
 
     def _value(self, path: str) -> object:
-        field = f"{self.resource}.{path}"
+        if path in self.others:
+            return self.others[path]
+        named = f"{self.resource}.{path}"
         if path == "labels":
-            return check_labels(field, dict(self.labels))
+            return check_labels(named, dict(self.labels))
         if not self.name.strip():
-            raise MissingField.of(field, "Second try")
-        return check_line(field, self.name, MAX_NAME)
+            raise MissingField.of(named, "Second try")
+        return check_line(named, self.name, MAX_NAME)

@@ -12,7 +12,7 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 KEEPALIVE_SECONDS = 20
 DEADLINE_SECONDS = 30.0
 
-_IDEMPOTENT = ("Get", "List", "Inspect")
+_IDEMPOTENT = ("Get", "List", "Inspect", "Estimate")
 
 
 def channel_options(idempotent_methods: Sequence[tuple[str, str]] = ()) -> list[tuple[str, Any]]:

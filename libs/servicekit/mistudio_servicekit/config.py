@@ -58,6 +58,16 @@ class Environment:
 
         return self.parsed(name, parse, str(default), f"a whole number of at least {least}")
 
+    def boolean(self, name: str) -> bool:
+        """Whether the variable is `true`; it is `false` where it is not set."""
+
+        def parse(value: str) -> bool:
+            if value.lower() not in ("true", "false"):
+                raise ValueError
+            return value.lower() == "true"
+
+        return self.parsed(name, parse, "false", "true or false")
+
     def address(self, name: str, default: str) -> str:
         """The variable as `host:port`."""
 

@@ -10,6 +10,19 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, ClassVar, Self
 
+# All of an error, told several times over, fits into the 8 KiB that the head of an answer may have.
+_MOST_PROBLEM_BYTES = 1000
+_MOST_NEXT_STEP_BYTES = 600
+_MOST_METADATA_BYTES = 1000
+
+
+def _told(text: str, most_bytes: int) -> str:
+    """`text` as every answer, database and log can hold it: not too long, without NUL and lone surrogates."""
+    content = text.replace("\0", "\\0").encode(errors="backslashreplace")
+    if len(content) > most_bytes:
+        return f"{content[:most_bytes].decode(errors='ignore')}…"
+    return content.decode()
+
 
 class Reason(StrEnum):
     """Machine-readable cause, sent as `google.rpc.ErrorInfo.reason`; mirrors `mistudio.errors.v1.ErrorReason`."""
@@ -72,6 +85,11 @@ class Reason(StrEnum):
     CONVERSATION_MISSING = "CONVERSATION_MISSING"
     EXPORT_NOT_READY = "EXPORT_NOT_READY"
     VIEW_EMPTY = "VIEW_EMPTY"
+    PICKLE_REFUSED = "PICKLE_REFUSED"
+    REMOTE_CODE_REFUSED = "REMOTE_CODE_REFUSED"
+    MODEL_NOT_LOADED = "MODEL_NOT_LOADED"
+    ARCHITECTURE_UNSUPPORTED = "ARCHITECTURE_UNSUPPORTED"
+    WEIGHTS_MISSING = "WEIGHTS_MISSING"
     INTERNAL = "INTERNAL"
 
 
@@ -92,7 +110,8 @@ class MistudioError(Exception):
     """Base of every expected error.
 
     Args:
-        problem: what is wrong, naming the thing and its value; one clause without a final full stop.
+        problem: what is wrong, naming the thing and its value; one clause without a final full stop. Texts that are
+            too long to be told are cut.
         next_step: what the reader should do, one clause without a final full stop.
         field: request field at fault in proto path form (`splits[0]`), or empty.
         retry_after_seconds: when a retry may help, after how long.
@@ -113,12 +132,12 @@ class MistudioError(Exception):
         retry_after_seconds: float | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(f"{problem}. {next_step}.")
-        self.problem = problem
-        self.next_step = next_step
+        self.problem = _told(problem, _MOST_PROBLEM_BYTES)
+        self.next_step = _told(next_step, _MOST_NEXT_STEP_BYTES)
+        super().__init__(f"{self.problem}. {self.next_step}.")
         self.field = field
         self.retry_after_seconds = retry_after_seconds
-        self.metadata = dict(metadata or {})
+        self.metadata = {key: _told(value, _MOST_METADATA_BYTES) for key, value in (metadata or {}).items()}
 
     @property
     def message(self) -> str:
@@ -322,6 +341,12 @@ class RowNotFound(NotFound):
     reason = Reason.ROW_NOT_FOUND
 
 
+class ModelNotLoaded(NotFound):
+    """The model is not loaded, or not on this worker, or not in this way."""
+
+    reason = Reason.MODEL_NOT_LOADED
+
+
 class RepoNotFound(NotFound):
     """The Hub has no such repository, or hides it from this token."""
 
@@ -366,6 +391,22 @@ class HubTokenInvalid(MistudioError):
     code = "PERMISSION_DENIED"
     reason = Reason.HUB_TOKEN_INVALID
     failure = FailureClass.GATED
+
+
+class PickleRefused(MistudioError):
+    """Weights are there as pickles only, which can run code, and the request or the operator does not allow them."""
+
+    code = "PERMISSION_DENIED"
+    reason = Reason.PICKLE_REFUSED
+    failure = FailureClass.VALIDATION
+
+
+class RemoteCodeRefused(MistudioError):
+    """Code from the repository would be run, and the request or the operator does not allow it."""
+
+    code = "PERMISSION_DENIED"
+    reason = Reason.REMOTE_CODE_REFUSED
+    failure = FailureClass.VALIDATION
 
 
 class HubUnavailable(MistudioError):
@@ -485,6 +526,18 @@ class ViewEmpty(FailedPrecondition):
     """The view has no sequence of its full length."""
 
     reason = Reason.VIEW_EMPTY
+
+
+class ArchitectureUnsupported(FailedPrecondition):
+    """No installed code knows the model's architecture, or its files do not fit it."""
+
+    reason = Reason.ARCHITECTURE_UNSUPPORTED
+
+
+class WeightsMissing(FailedPrecondition):
+    """The model's repository has no weights that can be loaded."""
+
+    reason = Reason.WEIGHTS_MISSING
 
 
 class ChatTemplateMissing(FailedPrecondition):

@@ -167,6 +167,13 @@ def whole_number(text: str) -> int:
     return value
 
 
+def yes_or_no(text: str) -> bool:
+    """`true` or `false`."""
+    if text not in ("true", "false"):
+        raise ValueError(text)
+    return text == "true"
+
+
 def choice_of(*values: str) -> FieldParser:
     """A parser that takes just these words."""
 

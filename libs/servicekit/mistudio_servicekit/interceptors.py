@@ -57,7 +57,8 @@ def typed(error: BaseException) -> MistudioError:
 async def abort(context: Context, error: MistudioError) -> NoReturn:
     """End the call with the status and details of `error`."""
     details = status_proto(error).SerializeToString()
-    await context.abort(status_code(error), error.message, ((DETAILS_KEY, details),))
+    said = context.trailing_metadata() or ()  # which abort would replace
+    await context.abort(status_code(error), error.message, (*said, (DETAILS_KEY, details)))
     raise AssertionError("abort returns never")
 
 

@@ -49,7 +49,8 @@ class Listing(Generic[Row]):
         table: Any = self.table  # a mapped class: its columns are attributes
         terms = parse_filter(request.filter, self.filters)
         columns = {name: getattr(table, name) for name in self.filters}
-        statement = select(self.table).options(*self.options).where(*wanted, *conditions(terms, columns))
+        every = [*wanted, *conditions(terms, columns)]
         if request.search and self.searched is not None:
-            statement = statement.where(self.searched.like(func.lower(like_pattern(request.search))))
-        return await page(session, statement, request, orders=self.orders, key=table.id)
+            every.append(self.searched.like(func.lower(like_pattern(request.search))))
+        rows = select(self.table).options(*self.options)
+        return await page(session, rows, request, wanted=every, orders=self.orders, key=table.id)

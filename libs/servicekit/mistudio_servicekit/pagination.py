@@ -38,13 +38,17 @@ class Page(Generic[Row]):
 
 @dataclass(frozen=True)
 class PageRequest:
-    """A page as a client asks for it; see `ListDatasetsRequest` for the meaning of each field."""
+    """A page as a client asks for it; see `ListDatasetsRequest` for the meaning of each field.
+
+    `skip` leaves rows out before the first: for calls that have no page tokens, since every row is read on the way.
+    """
 
     page_size: int = 0
     page_token: str = ""
     search: str = ""
     filter: str = ""
     order_by: str = ""
+    skip: int = 0
 
     def size(self, default: int = DEFAULT_PAGE, most: int = MAX_PAGE) -> int:
         """Rows to return.
@@ -123,16 +127,18 @@ async def page(
     statement: Select[Row],
     request: PageRequest,
     *,
+    wanted: Sequence[ColumnElement[bool]],
     orders: Mapping[str, Order],
     key: Any,
     default_order: str = "created_at desc",
 ) -> Page[Row]:
-    """One keyset page of `statement`, which already has its conditions.
+    """One keyset page of a table. Keys are chosen first, which an index may do alone, then their rows are read.
 
     Args:
         session: where to run it.
-        statement: selects one entity.
+        statement: selects one entity, without conditions.
         request: the client's wishes.
+        wanted: conditions that the rows fulfil.
         orders: allowed fields of `order_by`.
         key: unique column that settles ties.
         default_order: order without `order_by`.
@@ -144,12 +150,15 @@ async def page(
     order, descending = _parse_order(order_by, orders)
     size = request.size()
     query = (request.search, request.filter, order_by)
-    total = await session.scalar(select(func.count()).select_from(statement.order_by(None).subquery()))
     columns = (order.column, key)
-    if request.page_token:
-        statement = statement.where(_after(columns, _position(request.page_token, query, order), descending))
     directed = [column.desc() if descending else column.asc() for column in columns]
-    rows = (await session.scalars(statement.order_by(*directed).limit(size + 1))).all()
+    keys = select(key).where(*wanted).order_by(*directed).limit(size + 1).offset(request.skip or None)
+    if request.page_token:
+        keys = keys.where(_after(columns, _position(request.page_token, query, order), descending))
+    chosen = keys.subquery()
+    rows = (await session.scalars(statement.join(chosen, key == chosen.c[key.key]).order_by(*directed))).all()
+    whole = len(rows) <= size and not request.page_token and not request.skip
+    total = len(rows) if whole else await session.scalar(select(func.count(key)).where(*wanted))
     token = ""
     if len(rows) > size:
         rows = rows[:size]

@@ -5,12 +5,24 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from uuid import UUID
 
 from mistudio_servicekit.errors import DiskFull, UnsafePath
+from mistudio_servicekit.reservations import Reservation, Reservations, Room
+
+RESERVATIONS_FOLDER = ".reservations"
+"""The folder of the store with what running jobs have reserved; no area, and counted nowhere."""
+
+_NAMED_RESERVATIONS = 3
+_MOST_PART_BYTES = 255
+# Half of what a whole path may have: the store's own folders come before it.
+_MOST_NAME_BYTES = 2048
+_MORE_ROOM = "datasets or models that are no longer needed, or enlarge the store"
 
 
 class Area(StrEnum):
@@ -44,23 +56,72 @@ class Store:
         return self.resource(area, resource_id) / str(int(epoch))
 
     def free_bytes(self) -> int:
-        """Bytes that may still be written: free on the disk and, with a quota, within it."""
+        """Bytes that may still be written: free on the disk, with a quota within it, and not reserved by others."""
+        # Read in this order, bytes that are being written count twice rather than never.
+        reserved = _sum(self._reservations.held())
+        return max(0, self._unused_bytes() - reserved)
+
+    def require_free(self, needed_bytes: int, what: str) -> None:
+        """Raise `DiskFull` unless `needed_bytes` fit beside what others have reserved.
+
+        Args:
+            needed_bytes: that will be written.
+            what: names their purpose in the text.
+        """
+        held = self._reservations.held()
+        free = max(0, self._unused_bytes() - _sum(held))
+        if needed_bytes > free:
+            raise _no_room(f"{what} needs {needed_bytes:,} bytes but the store has {free:,} bytes free", held)
+
+    @contextmanager
+    def reserve(self, needed_bytes: int, what: str) -> Iterator[Room]:
+        """Keep room for `needed_bytes` from all others, in every process that shares the store, inside the block.
+
+        Args:
+            needed_bytes: that will be written in the block; tell the room as they become fewer.
+            what: names their purpose in the texts of errors, this one's and others'.
+
+        Raises:
+            DiskFull: they do not fit beside what others have reserved.
+        """
+        with self._reservations.locked():
+            self.require_free(needed_bytes, what)
+            room = self._reservations.add(needed_bytes, what)
+        with room:
+            yield room
+
+    @property
+    def _reservations(self) -> Reservations:
+        return Reservations(self.root / RESERVATIONS_FOLDER)
+
+    def _unused_bytes(self) -> int:
         self.root.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(self.root).free
         if self.quota_bytes is None:
             return free
-        return max(0, min(free, self.quota_bytes - folder_bytes(self.root)))
-
-    def require_free(self, needed_bytes: int, what: str) -> None:
-        """Raise `DiskFull` unless `needed_bytes` fit; `what` names their purpose in the text."""
-        free = self.free_bytes()
-        if needed_bytes > free:
-            raise disk_full(f"{what} needs {needed_bytes:,} bytes but the store has {free:,} bytes free")
+        used = folder_bytes(self.root) - folder_bytes(self.root / RESERVATIONS_FOLDER)
+        return min(free, self.quota_bytes - used)
 
 
 def disk_full(problem: str) -> DiskFull:
     """The error for a store without room."""
-    return DiskFull(problem, next_step="Delete datasets or models that are no longer needed, or enlarge the store")
+    return DiskFull(problem, next_step=f"Delete {_MORE_ROOM}")
+
+
+def _no_room(problem: str, held: Sequence[Reservation]) -> DiskFull:
+    """The error for what does not fit; it names what others have `held`, if anything."""
+    if not held:
+        return disk_full(problem)
+    named = "; ".join(f"{each.what}: {each.remaining_bytes:,}" for each in held[:_NAMED_RESERVATIONS])
+    more = f"; {len(held) - _NAMED_RESERVATIONS} more" if len(held) > _NAMED_RESERVATIONS else ""
+    return DiskFull(
+        f"{problem} beside the {_sum(held):,} that running jobs have reserved ({named}{more})",
+        next_step=f"Wait until these have ended, delete {_MORE_ROOM}",
+    )
+
+
+def _sum(held: Sequence[Reservation]) -> int:
+    return sum(reservation.remaining_bytes for reservation in held)
 
 
 def is_disk_full(error: OSError) -> bool:
@@ -72,17 +133,27 @@ def require_inside(name: str) -> tuple[str, ...]:
     """The parts of the file name `name` (posix, relative).
 
     Raises:
-        UnsafePath: `name` is absolute, empty, climbs with `..`, or holds a NUL or a backslash.
+        UnsafePath: `name` is absolute, empty, climbs with `..`, holds a NUL or a backslash, or is no name that a disk
+            takes.
     """
     parts = PurePosixPath(name).parts
-    unsafe = not parts or name.startswith("/") or ".." in parts or "\0" in name or "\\" in name
-    if unsafe:
-        raise UnsafePath(
-            f"The file name {name!r} would leave its folder",
-            next_step="Use a repository whose file names are plain relative paths",
-            metadata={"name": name},
-        )
+    if not parts or name.startswith("/") or ".." in parts or "\0" in name or "\\" in name:
+        raise _unsafe(name, "would leave its folder")
+    try:
+        longest = max(len(part.encode()) for part in parts)
+    except UnicodeEncodeError:
+        raise _unsafe(name, "is no text") from None
+    if longest > _MOST_PART_BYTES or len(name.encode()) > _MOST_NAME_BYTES:
+        raise _unsafe(name, "is longer than a disk takes")
     return parts
+
+
+def _unsafe(name: str, problem: str) -> UnsafePath:
+    return UnsafePath(
+        f"The file name {name!r} {problem}",
+        next_step="Use a repository whose file names are plain relative paths",
+        metadata={"name": name},
+    )
 
 
 def confined(folder: Path, name: str) -> Path:

@@ -9,6 +9,9 @@ from mistudio_servicekit.backend import BackendConfig
 from mistudio_servicekit.config import Environment, ServerConfig
 
 SERVICE = "datasets"
+MODELS = "models"
+"""The service whose deletions this one hears of."""
+
 PORT = 50051
 METRICS_PORT = 9101
 WORKER_METRICS_PORT = 9103

@@ -20,8 +20,9 @@ from mistudio_datasets.api.datasets import DatasetsServicer
 from mistudio_datasets.api.exports import ExportsServicer
 from mistudio_datasets.api.models_client import ModelsClient
 from mistudio_datasets.api.tokenizations import TokenizationsServicer
-from mistudio_datasets.config import SERVICE, ServiceConfig
+from mistudio_datasets.config import MODELS, SERVICE, ServiceConfig
 from mistudio_datasets.jobs.kinds import job_kinds
+from mistudio_datasets.service.deleted_models import DeletedModels
 from mistudio_datasets.service.hub_source import find_on_hub
 from mistudio_datasets.service.inspection import inspect_on_hub
 from mistudio_datasets.service.scans import Scans
@@ -32,6 +33,7 @@ from mistudio_datasets.store import SCHEMA
 from mistudio_datasets.store.folders import named_folders
 from mistudio_hub.lookup import HubLookup
 from mistudio_jobs import process
+from mistudio_jobs.deletions import hearing_deletions
 from mistudio_jobs.engine import JobEngine
 from mistudio_jobs.secrets import SecretKeys
 from mistudio_servicekit.config import Environment
@@ -69,7 +71,8 @@ async def serving(config: ServiceConfig) -> AsyncIterator[Server]:
 
     serving_calls = process.serving(config.server, engine, SERVICES, add_services)
     expiry = sweeping_uploads(database, backend.store)
-    async with hub, inspections, models, tokenizers, scans, serving_calls as server, expiry:
+    hearing = hearing_deletions(backend.nats_url, SERVICE, MODELS, DeletedModels(database, models))
+    async with hub, inspections, models, tokenizers, scans, serving_calls as server, expiry, hearing:
         yield server
 
 

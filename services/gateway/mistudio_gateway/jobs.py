@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -80,6 +82,27 @@ class Jobs:
 
         return await merged_page(list(self._backends.values()), request, list_page)
 
+    async def workers(
+        self, request: jobs_service_pb2.ListWorkersRequest, context: Context
+    ) -> jobs_service_pb2.ListWorkersResponse:
+        """All services' workers, by service, pool and name.
+
+        Raises:
+            Unavailable: a backend cannot be reached; half a list is no list.
+            grpc.aio.AioRpcError: what a backend refuses with.
+        """
+        seconds = metadata.remaining_seconds(context, self._unary_seconds)
+        pairs = metadata.request_metadata(context)
+
+        async def ask(backend: Backend) -> jobs_service_pb2.ListWorkersResponse:
+            with _reaching(backend):
+                return await backend.jobs.ListWorkers(request, timeout=seconds, metadata=pairs)
+
+        answers = await asyncio.gather(*map(ask, self._backends.values()))
+        workers = [worker for answer in answers for worker in answer.workers]
+        workers.sort(key=lambda worker: (worker.service, worker.pool, worker.name))
+        return jobs_service_pb2.ListWorkersResponse(workers=workers)
+
     async def active(self, selection: Selection) -> list[job_pb2.Job]:
         """All jobs of the selection that have not ended, those of one service after those of another.
 
@@ -104,8 +127,15 @@ class Jobs:
 async def _listed(
     backend: Backend, page: jobs_service_pb2.ListJobsRequest, seconds: float | None, pairs: metadata.Metadata
 ) -> jobs_service_pb2.ListJobsResponse:
-    try:
+    with _reaching(backend):
         return await backend.jobs.ListJobs(page, timeout=seconds, metadata=pairs)
+
+
+@contextmanager
+def _reaching(backend: Backend) -> Iterator[None]:
+    """Says which backend it is that cannot be reached."""
+    try:
+        yield
     except grpc.aio.AioRpcError as error:
         if error.code() in AWAY:
             raise backend.unavailable() from error

@@ -33,6 +33,7 @@ def jobs_handler(jobs: Jobs, watching: Watching, event_log: EventLog) -> grpc.Ge
 
     handlers: dict[str, Any] = {method: _unary(method, _to_owner(jobs, method)) for method in _FORWARDED}
     handlers["ListJobs"] = _unary("ListJobs", list_jobs)
+    handlers["ListWorkers"] = _unary("ListWorkers", jobs.workers)
     handlers["ListJobEvents"] = _unary("ListJobEvents", list_events)
     handlers["WatchJob"] = _watch("WatchJob", watching.watch_job)
     handlers["WatchJobs"] = _watch("WatchJobs", watching.watch_jobs)

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 
 import grpc
 
+from mistudio.models.v1 import models_service_pb2 as v1_service_pb2
+from mistudio.models.v1 import models_service_pb2_grpc as v1_service_pb2_grpc
 from mistudio.models.v2 import models_service_pb2, models_service_pb2_grpc
 from mistudio_hub.lookup import HubLookup
 from mistudio_jobs import process
@@ -15,8 +17,11 @@ from mistudio_jobs.engine import JobEngine
 from mistudio_jobs.secrets import SecretKeys
 from mistudio_models.api.datasets_client import DatasetsClient
 from mistudio_models.api.servicer import ModelsServicer
+from mistudio_models.api.v1.servicer import V1ModelsServicer
 from mistudio_models.config import SERVICE, ServiceConfig
 from mistudio_models.jobs.kinds import job_kinds
+from mistudio_models.service.examiner import Examiner
+from mistudio_models.service.hub_outline import outline_on_hub
 from mistudio_models.service.hub_source import find_on_hub
 from mistudio_models.service.tools import Tools
 from mistudio_models.store import SCHEMA
@@ -26,7 +31,10 @@ from mistudio_servicekit.database import Database
 from mistudio_servicekit.logging import setup_logging
 from mistudio_servicekit.server import Server, run, serve
 
-SERVICES = (models_service_pb2.DESCRIPTOR.services_by_name["ModelsService"].full_name,)
+SERVICES = tuple(
+    str(module.DESCRIPTOR.services_by_name["ModelsService"].full_name)
+    for module in (models_service_pb2, v1_service_pb2)
+)
 
 
 @asynccontextmanager
@@ -39,12 +47,16 @@ async def serving(config: ServiceConfig) -> AsyncIterator[Server]:
     engine = JobEngine(database, backend.nats_url, SERVICE, kinds.all(), keys, backend.store, named_folders)
     hub = HubLookup(backend.hub_endpoint, find_on_hub)
     tokenizations = DatasetsClient(config.datasets_target)
-    tools = Tools(database, engine, kinds, backend.store, hub, tokenizations)
+    outlines = HubLookup(backend.hub_endpoint, outline_on_hub)
+    examiner = Examiner(backend.log_level)
+    tools = Tools(database, engine, kinds, backend.store, hub, tokenizations, config.policy, outlines, examiner)
 
     def add_services(server: grpc.aio.Server) -> None:
         models_service_pb2_grpc.add_ModelsServiceServicer_to_server(ModelsServicer(tools), server)
+        v1_service_pb2_grpc.add_ModelsServiceServicer_to_server(V1ModelsServicer(tools), server)
 
-    async with hub, tokenizations, process.serving(config.server, engine, SERVICES, add_services) as server:
+    serving_calls = process.serving(config.server, engine, SERVICES, add_services)
+    async with hub, outlines, examiner, tokenizations, serving_calls as server:
         yield server
 
 

@@ -16,20 +16,21 @@ from tests.jobs_stand import jobs_database, jobs_template, stand
 
 __all__ = ["jobs_database", "jobs_template", "stand", "start_worker"]
 
-StartWorker = Callable[[], Awaitable[Process]]
+StartWorker = Callable[..., Awaitable[Process]]
 
 
 @pytest.fixture
 async def start_worker(stand: Stand) -> AsyncIterator[StartWorker]:
-    """Starts worker processes; those that are left are killed afterwards."""
+    """Starts worker processes, with a keeper if one is named; those that are left are killed afterwards."""
     started: list[Process] = []
 
-    async def start() -> Process:
+    async def start(**keeper: str) -> Process:
         settings = {
             "url": stand.database.url,
             "nats_url": stand.nats_url,
             "store": str(stand.store.root),
             "key": stand.keys.current.hex(),
+            **keeper,
         }
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "mistudio_jobs.testing_worker", json.dumps(settings), stdout=asyncio.subprocess.PIPE

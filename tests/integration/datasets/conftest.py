@@ -162,6 +162,7 @@ async def _service(backend: BackendConfig, tables: Database) -> AsyncIterator[Se
             backend=backend,
             database=tables,
             models=shelf,
+            models_target=config.models_target,
             stop_models=models_server.stop,
             start_worker=start_worker,
             target=target,

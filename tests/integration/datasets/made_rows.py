@@ -27,12 +27,7 @@ class Rows:
 
     def execute(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """What a statement gives."""
-        with self._database.connect() as connection:
-            connection.execute(f"SET search_path = {SCHEMA}")
-            cursor = connection.execute(statement, values)
-            found = cursor.fetchall() if cursor.description else []
-            connection.commit()
-        return found
+        return self._database.execute(SCHEMA, statement, values)
 
     def datasets(self, count: int, **labels: str) -> list[str]:
         """READY datasets `made 0`, `made 1` … of 10 bytes each; their ids."""
@@ -88,6 +83,16 @@ class Rows:
             made, dataset_id, kind, status, size_bytes, job_id or str(new_id()),
         )  # fmt: skip
         return made
+
+    def being_cancelled(self, job_id: str) -> None:
+        """Leave a job as it is while a worker is stopping it."""
+        self.execute(
+            """
+            UPDATE jobs SET state = 'CANCELLING', cancel_requested_at = now(), lease_until = now() + interval '1 hour'
+            WHERE id = %s
+            """,
+            job_id,
+        )
 
     def job_like(self, job_id: str, kind: str, resource_id: str, **columns: Any) -> str:
         """A job of another kind and resource, otherwise as `job_id`; its id."""

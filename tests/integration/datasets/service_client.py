@@ -6,13 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import grpc
-import pytest
-from google.rpc.error_details_pb2 import BadRequest
-from grpc_status import rpc_status
 from tokenizers import Tokenizer
 
 from mistudio.datasets.v1 import (
@@ -29,10 +26,10 @@ from mistudio.models.v2 import model_pb2, models_service_pb2, models_service_pb2
 from mistudio_local.testing import Database
 from mistudio_servicekit.backend import BackendConfig
 from mistudio_servicekit.database import new_id
-from mistudio_servicekit.errors import MistudioError, ModelNotFound
-from mistudio_servicekit.status import error_of_call
+from mistudio_servicekit.errors import ModelNotFound
 from mistudio_servicekit.storage import Area, Store
 from tests.chat_models import write_chat_model
+from tests.refusals import refusal
 
 TERMINAL = (job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED)
 
@@ -83,6 +80,7 @@ class Service:
     backend: BackendConfig
     database: Database
     models: ModelShelf
+    models_target: str
     stop_models: Callable[[], Awaitable[None]]
     start_worker: Callable[[], Awaitable[None]]
     target: str
@@ -150,17 +148,7 @@ class Service:
         await self.succeeded(answer.job.id)
         return await self.dataset(answer.dataset.id)
 
-    async def refusal(self, call: Awaitable[object]) -> MistudioError:
-        """The typed error that a call ends with, with the field at fault if it names one."""
-        with pytest.raises(grpc.RpcError) as caught:
-            await call
-        error = error_of_call(caught.value)
-        call_error = cast(grpc.Call, caught.value)  # an AioRpcError has all that is read of a Call
-        for detail in rpc_status.from_call(call_error).details:
-            violations = BadRequest()
-            if detail.Unpack(violations):
-                error.field = violations.field_violations[0].field
-        return error
+    refusal = staticmethod(refusal)
 
     def folder(self, area: Area, resource_id: str) -> Path:
         """The folder in the store that holds all of a resource."""

@@ -1,5 +1,6 @@
 """A store that has too little room for a dataset, found out at every moment."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from mistudio.datasets.v1 import dataset_pb2, datasets_service_pb2
 from mistudio.jobs.v1 import job_pb2, jobs_service_pb2
 from mistudio_local.hub_mirror import Body
 from mistudio_servicekit.backend import BackendConfig
+from mistudio_servicekit.errors import DiskFull
 from mistudio_servicekit.storage import Area, Store
 from tests.small_disk import fill, small_disk
 
@@ -56,6 +58,25 @@ async def test_a_disk_that_fills_up_before_the_download_runs_is_told_before_the_
     await service.start_worker()
     await _assert_told(service, await service.ended(answer.job.id))
     assert hub.faults.bytes_sent("*train.parquet") == 0
+
+
+async def test_room_that_others_have_reserved_is_left_alone_and_its_own_is_kept_from_them(
+    working_service: Service, hub: Hub, disk: Path
+) -> None:
+    service, store = working_service, Store(disk)
+    size = (hub.root / "datasets" / hub.big / "train.parquet").stat().st_size
+    hub.faults.bodies.append(Body(times=None, path="*train.parquet", bytes_per_second=2 << 20))
+    answer = await service.download(hub.big)
+    await service.until(answer.job.id, lambda job: job.progress.done > 0)
+    with pytest.raises(DiskFull, match=f"Downloading {hub.big}"):
+        store.require_free(shutil.disk_usage(disk).free - size // 4, "Downloading tiny/model")
+    await service.datasets.CancelDataset(datasets_service_pb2.CancelDatasetRequest(id=answer.dataset.id))
+    await service.ended(answer.job.id)
+    with store.reserve(store.free_bytes() - size // 2, "Downloading tiny/model"):
+        error = await service.refusal(service.download(hub.big))
+        assert (error.reason, "Downloading tiny/model" in error.message) == ("DISK_FULL", True)
+    hub.faults.clear()
+    await service.succeeded((await service.download(hub.big)).job.id)
 
 
 async def test_a_disk_that_fills_up_in_a_download_is_told_and_with_room_a_retry_succeeds(

@@ -15,7 +15,7 @@ from .service_client import Service
 
 @pytest.fixture(params=["../../evil.jsonl", "/evil.jsonl", "a/../../../evil.jsonl"])
 def backend(request: pytest.FixtureRequest, backend: BackendConfig, hub: Hub) -> Iterator[BackendConfig]:
-    with lying_hub(hub.mirror.url, "data.jsonl", request.param) as url:
+    with lying_hub(hub.mirror.url, {"data.jsonl": request.param}) as url:
         yield replace(backend, hub_endpoint=url)
 
 

@@ -15,6 +15,7 @@ from mistudio.jobs.v1 import job_pb2, jobs_service_pb2
 from mistudio_servicekit.database import new_id
 from mistudio_servicekit.storage import Area
 
+from .made_rows import Rows
 from .served_hub import Hub
 from .service_client import Service, eventually
 
@@ -89,6 +90,16 @@ async def test_what_is_no_complete_dataset_is_refused(service: Service, hub: Hub
     ):
         error = await service.refusal(_create(service, kind, dataset_id))
         assert (error.code, error.reason) == (code, reason)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_request_for_what_is_being_cancelled_is_asked_to_come_back(service: Service, kind: str) -> None:
+    rows = Rows(service.database)
+    (dataset_id,) = rows.datasets(1)
+    rows.being_cancelled((await _create(service, kind, dataset_id)).job.id)
+    error = await service.refusal(_create(service, kind, dataset_id))
+    assert (error.code, error.reason) == ("UNAVAILABLE", "BACKEND_UNAVAILABLE")
+    assert "is just being cancelled" in error.message
 
 
 @pytest.mark.parametrize("kind", KINDS)

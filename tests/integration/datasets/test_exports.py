@@ -224,6 +224,19 @@ async def test_a_cancelled_export_leaves_nothing_and_its_job_can_be_started_afre
     assert len(_sequences(service, made.store_path)) == made.sequences
 
 
+async def test_a_request_for_an_export_that_is_being_cancelled_is_asked_to_come_back(
+    service: Service, tokenization: str
+) -> None:
+    first = await _export(service, tokenization)
+    Rows(service.database).being_cancelled(first.job.id)
+    error = await service.refusal(_export(service, tokenization))
+    assert (error.code, error.reason) == ("FAILED_PRECONDITION", "EXPORT_NOT_READY")
+    assert f"The same export {first.export.id} is just being cancelled" in error.message
+    assert error.next_step == "Repeat the call in a second to write it afresh"
+    assert error.metadata["subject"] == f"export/{first.export.id}"
+    assert not (await _export(service, tokenization, shuffle_seed=1)).joined
+
+
 async def test_a_cancelled_export_is_not_revived_beside_its_successor(service: Service, tokenization: str) -> None:
     first = await _export(service, tokenization)
     await service.exports.CancelExport(pb.CancelExportRequest(id=first.export.id))

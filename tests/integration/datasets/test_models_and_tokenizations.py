@@ -36,11 +36,12 @@ async def test_the_models_service_finds_and_stops_what_is_being_made_with_a_mode
     other = rows.tokenization(dataset, "QUEUED")
     queued = rows.job_like(job, "datasets.tokenize", waiting)
     rows.execute("UPDATE tokenizations SET job_id = %s WHERE id = %s", queued, waiting)
-    assert await directory.running_with(model) == [UUID(waiting)]
-    await directory.cancel(model, UUID(waiting))
-    await directory.cancel(model, UUID(waiting))  # has ended
-    await directory.cancel(model, new_id())  # is gone
-    assert await directory.running_with(model) == []
+    assert await directory.running_with([model]) == {model: [UUID(waiting)]}
+    assert await directory.running_with([new_id(), model]) == {model: [UUID(waiting)]}
+    await directory.cancel(UUID(waiting))
+    await directory.cancel(UUID(waiting))  # has ended
+    await directory.cancel(new_id())  # is gone
+    assert await directory.running_with([model]) == {}
     states = {each: (await service.tokenization(each)).status for each in (waiting, ready, other)}
     assert states == {
         waiting: tokenization_pb2.TOKENIZATION_STATUS_CANCELLED,

@@ -98,6 +98,7 @@ class BackendDouble(jobs_service_pb2_grpc.JobsServiceServicer):
     def __init__(self, name: str, client: Client) -> None:
         self.name, self._client = name, client
         self.scripts: dict[str, JobScript] = {}
+        self.workers: list[job_pb2.Worker] = []
         self.datasets = DatasetsDouble()
         self.health = health.aio.HealthServicer()
         self.port = 0
@@ -143,6 +144,18 @@ class BackendDouble(jobs_service_pb2_grpc.JobsServiceServicer):
 
     async def GetJob(self, request: jobs_service_pb2.GetJobRequest, context: Any) -> jobs_service_pb2.GetJobResponse:
         return jobs_service_pb2.GetJobResponse(job=self._job(request.id))
+
+    async def ListWorkers(
+        self, request: jobs_service_pb2.ListWorkersRequest, context: Any
+    ) -> jobs_service_pb2.ListWorkersResponse:
+        wanted = [worker for worker in self.workers if request.pool in ("", worker.pool)]
+        return jobs_service_pb2.ListWorkersResponse(workers=wanted)
+
+    def put_worker(self, name: str, pool: str) -> None:
+        """One more worker, which tells something of itself."""
+        worker = job_pb2.Worker(name=name, service=self.name, pool=pool, host="here")
+        worker.state.update({"holds": name})
+        self.workers.append(worker)
 
     async def CancelJob(self, request: Any, context: Any) -> jobs_service_pb2.CancelJobResponse:
         job = self._job(request.id)

@@ -10,8 +10,9 @@ import pytest
 
 from mistudio.jobs.v1 import job_pb2
 from mistudio.jobs.v1 import jobs_service_pb2 as pb
+from mistudio_jobs.events import deleted_subject
 from tests.integration.gateway.conftest import House
-from tests.integration.gateway.watchers import info_of, told_event
+from tests.integration.gateway.watchers import info_of, taken, told_event
 
 
 async def test_a_job_is_found_in_whichever_service_it_lives(house: House, jobs):
@@ -99,6 +100,57 @@ async def test_half_a_list_is_no_list(house: House, jobs):
         await jobs.ListJobs(pb.ListJobsRequest())
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
     assert info_of(refused.value).metadata["backend"] == "models"
+
+
+async def test_workers_of_both_services_are_one_list(house: House, jobs):
+    for backend, name, pool in (
+        (house.models, "m-2", "gpu"),
+        (house.models, "m-1", "cpu"),
+        (house.datasets, "d-2", "cpu"),
+        (house.datasets, "d-1", "cpu"),
+    ):
+        backend.put_worker(name, pool)
+    found = (await jobs.ListWorkers(pb.ListWorkersRequest())).workers
+    assert [(worker.service, worker.pool, worker.name) for worker in found] == [
+        ("datasets", "cpu", "d-1"),
+        ("datasets", "cpu", "d-2"),
+        ("models", "cpu", "m-1"),
+        ("models", "gpu", "m-2"),
+    ]
+    assert found[0].state["holds"] == "d-1"
+    of_gpu = (await jobs.ListWorkers(pb.ListWorkersRequest(pool="gpu"))).workers
+    assert [worker.name for worker in of_gpu] == ["m-2"]
+
+
+async def test_half_a_list_of_workers_is_no_list(house: House, jobs):
+    house.models.put_worker("m-1", "cpu")
+    await house.datasets.stop()
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await jobs.ListWorkers(pb.ListWorkersRequest())
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert info_of(refused.value).metadata["backend"] == "datasets"
+
+
+async def test_a_queued_job_says_what_it_waits_for_alone_in_lists_and_in_snapshots(house: House, jobs):
+    script = await house.models.new_job()
+    script.job.wait.CopyFrom(job_pb2.JobWait(ahead=3, workers=0, reason="waiting for a gpu worker, 3 ahead"))
+    assert (await jobs.GetJob(pb.GetJobRequest(id=script.id))).job.wait == script.job.wait
+    assert (await jobs.ListJobs(pb.ListJobsRequest())).jobs[0].wait == script.job.wait
+    for call in (
+        jobs.WatchJob(pb.WatchJobRequest(id=script.id)),
+        jobs.WatchJobs(pb.WatchJobsRequest(send_initial=True)),
+    ):
+        (response,) = await taken(call, 1)
+        assert response.snapshot.wait == script.job.wait
+
+
+async def test_news_of_deleted_resources_in_the_log_trouble_no_watch_of_jobs(house: House, jobs):
+    script = await house.script()
+    call = jobs.WatchJobs(pb.WatchJobsRequest(send_initial=True), timeout=30)
+    assert [each.WhichOneof("body") for each in await taken(call, 2)] == ["snapshot", "initial_end"]
+    await house.client.jetstream().publish(deleted_subject("models", uuid4()), b"2026-11-20T14:46:05.123456+00:00")
+    await script.turn(job_pb2.JOB_STATE_RUNNING)
+    assert [told_event(each.event) for each in await taken(call, 1)] == [told_event(script.events[-1])]
 
 
 async def test_the_event_log_of_a_job_is_read_page_by_page(house: House, jobs):

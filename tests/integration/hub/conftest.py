@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from mistudio_hub.repository import RepoFile, RepoType
 from mistudio_hub.transfer import TransferOptions, download
 from mistudio_local.hub_mirror import HubMirror
 from mistudio_local.hub_mirror.background import mirror_in_background
+from mistudio_servicekit.reservations import Room
+from mistudio_servicekit.storage import Store
 
 KIB = 1024
 BLOCK_BYTES = 64 * KIB
@@ -33,7 +36,6 @@ class Site:
     mirror: HubMirror
     root: Path
     folder: Path
-    free_bytes: int = 10**9
     reports: list[Progress] = field(default_factory=list)
     needed: list[int] = field(default_factory=list)
 
@@ -72,11 +74,18 @@ class Site:
                 client.source(repo),
                 client.tree(repo) if files is None else files,
                 folder or self.folder,
-                require_free=lambda needed, what: self.needed.append(needed),
+                reserve=self._reserve,
                 progress=self.reports.append,
                 check=check,
                 options=options,
             )
+
+    @contextmanager
+    def _reserve(self, needed_bytes: int, what: str) -> Iterator[Room]:
+        """Keeps in mind how much room was asked for."""
+        self.needed.append(needed_bytes)
+        with Store(self.folder.parent).reserve(needed_bytes, what) as room:
+            yield room
 
 
 def _write_repository(folder: Path, files: dict[str, bytes]) -> None:

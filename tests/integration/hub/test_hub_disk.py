@@ -29,7 +29,7 @@ def test_too_little_room_is_reported_before_the_first_byte(site, disk: Path) -> 
             client.source(repo),
             client.tree(repo),
             disk / "folder",
-            require_free=Store(disk).require_free,
+            reserve=Store(disk).reserve,
             progress=lambda report: None,
             check=lambda: None,
         )

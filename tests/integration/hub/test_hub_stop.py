@@ -26,12 +26,13 @@ from pathlib import Path
 from mistudio_hub.metadata import HubClient
 from mistudio_hub.repository import RepoType
 from mistudio_hub.transfer import TransferOptions, download
+from mistudio_servicekit.storage import Store
 url, folder = sys.argv[1:]
 with HubClient(url) as client:
     repo = client.repo_info(RepoType.MODEL, "owner/model")
     download(
         client.source(repo), client.tree(repo), Path(folder),
-        require_free=lambda needed, what: None,
+        reserve=Store(Path(folder).parent).reserve,
         progress=lambda report: print(report.done_bytes, flush=True),
         check=lambda: None,
         options=TransferOptions(streams=4, record_bytes=65536),

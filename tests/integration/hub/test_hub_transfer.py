@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -135,11 +136,37 @@ def test_what_was_left_of_another_commit_is_not_taken(site) -> None:
     assert site.downloaded() == site.served()
 
 
-@pytest.mark.parametrize("path", ["../outside", "/etc/outside", "a/../../outside", "a\\b"])
-def test_a_file_name_that_leaves_the_folder_is_refused_before_anything_is_fetched(site, path: str) -> None:
-    with pytest.raises(UnsafePath):
+_OUTSIDE = ["../outside", "/etc/outside", "a/../../outside", "a\\b", "", ".", "a\0b"]
+_NO_NAMES = ["x" * 256, "ä" * 128, "a/" * 1500 + "b", "\ud800"]
+_NOBODYS = [".parts/0123456789abcdef0123456789abcdef.ranges", ".parts", "./.parts/x"]
+
+
+@pytest.mark.parametrize("path", [*_OUTSIDE, *_NO_NAMES, *_NOBODYS], ids=ascii)
+def test_a_file_name_that_can_have_no_place_is_refused_before_anything_is_fetched(site, path: str) -> None:
+    with pytest.raises(UnsafePath) as refused:
         site.download(files=[RepoFile(path, 5, "0" * 40)])
     assert not site.folder.exists()
+    assert site.mirror.faults.bytes_sent() == 0
+    assert json.dumps(refused.value.to_record()).isprintable()
+    assert "\\u0000" not in json.dumps(refused.value.to_record()["metadata"])
+
+
+@pytest.mark.parametrize("paths", [("a", "a"), ("a", "./a"), ("a", "a/b"), ("x/y/z", "x/y"), ("a/b", "a//b")])
+def test_two_files_in_one_place_are_refused_before_anything_is_fetched(site, paths: tuple[str, str]) -> None:
+    with pytest.raises(UnsafePath, match="where another file or folder is"):
+        site.download(files=[RepoFile(path, 5, "0" * 40) for path in paths])
+    assert not site.folder.exists()
+
+
+@pytest.mark.parametrize("name", ["deep", "config.json"])
+def test_a_link_that_leads_out_of_the_folder_is_not_followed(site, tmp_path: Path, name: str) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    site.folder.mkdir()
+    (site.folder / name).symlink_to(outside if name == "deep" else outside / "file")
+    with pytest.raises(UnsafePath, match="through a link"):
+        site.download()
+    assert list(outside.iterdir()) == []
     assert site.mirror.faults.bytes_sent() == 0
 
 

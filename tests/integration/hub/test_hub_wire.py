@@ -24,6 +24,7 @@ from mistudio_hub.repository import RepoType
 from mistudio_hub.transfer import TransferOptions, download
 from mistudio_local.hub_mirror import Body
 from mistudio_servicekit.errors import HubUnavailable, JobCancelled
+from mistudio_servicekit.storage import Store
 
 TEXT = "long.txt"
 
@@ -105,7 +106,7 @@ def fetch(url: str, folder: Path, check=lambda: None) -> None:
             client.source(repo),
             [file for file in client.tree(repo) if file.sha256 is None],
             folder,
-            require_free=lambda needed, what: None,
+            reserve=Store(folder.parent).reserve,
             progress=lambda report: None,
             check=check,
             options=TransferOptions(streams=3, block_bytes=65536, stall_seconds=60, retries=1, backoff_seconds=0.01),
@@ -143,7 +144,7 @@ def test_an_untrusted_certificate_is_refused(
             source,
             files,
             site.folder,
-            require_free=lambda needed, what: None,
+            reserve=Store(site.folder.parent).reserve,
             progress=lambda report: None,
             check=lambda: None,
             options=TransferOptions(retries=0),

@@ -12,7 +12,7 @@ from mistudio_jobs.testing import SERVICE, Stand
 from mistudio_local.testing import Database
 from mistudio_servicekit.database import migrate
 
-TABLES = {"jobs", "job_requests", "job_attempts", "job_progress", "outbox"}
+TABLES = {"jobs", "job_requests", "job_attempts", "job_progress", "workers", "outbox"}
 
 
 def test_the_migrated_schema_is_the_mapped_one_and_goes_away_again(database: Database) -> None:

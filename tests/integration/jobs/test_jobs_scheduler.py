@@ -14,7 +14,7 @@ from mistudio_jobs.tables import Job
 from mistudio_jobs.testing import PLAIN, QUICK, SERVICE, Stand
 from mistudio_jobs.turns import Turns
 from mistudio_servicekit.database import new_id
-from mistudio_servicekit.storage import Area
+from mistudio_servicekit.storage import RESERVATIONS_FOLDER, Area
 
 
 async def lost(stand: Stand, job: Job) -> claims.Claim:
@@ -90,6 +90,8 @@ async def test_the_sweeper_deletes_old_folders_that_no_row_names_and_no_others(s
     timing = replace(QUICK, sweep_age=1800.0)
     sweeper = Sweeper(stand.database, store, [Area.DATASETS], stand.named_folders, timing)
     await stand.engine.stop()
-    swept = await sweeper.sweep()
+    with store.reserve(1000, "A running job"):
+        swept = await sweeper.sweep()
+        assert len(list((store.root / RESERVATIONS_FOLDER).glob("*.room"))) == 1
     assert set(swept) == {left, orphan}
     assert named.exists() and busy.exists() and young.exists() and not left.exists()

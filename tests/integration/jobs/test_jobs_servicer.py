@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import grpc
 import pytest
 from sqlalchemy import func
 
 from mistudio.jobs.v1 import jobs_service_pb2 as pb
 from mistudio.jobs.v1 import jobs_service_pb2_grpc as pb_grpc
-from mistudio_jobs.servicer import JobsServicer
 from mistudio_jobs.tables import JobProgress
 from mistudio_jobs.testing import Stand
 from mistudio_servicekit.errors import HubUnavailable, MalformedFile
-from mistudio_servicekit.interceptors import CallInterceptor
 from mistudio_servicekit.status import error_of_call
 
 MALFORMED = MalformedFile("Row 3 is no JSON", next_step="Repair it").to_record()
 AWAY = HubUnavailable("The Hub is away", next_step="Wait").to_record()
-
-
-@pytest.fixture
-async def jobs(stand: Stand) -> AsyncIterator[pb_grpc.JobsServiceAsyncStub]:
-    """A stub of the service that serves the stand's jobs."""
-    server = grpc.aio.server(interceptors=[CallInterceptor()])
-    pb_grpc.add_JobsServiceServicer_to_server(JobsServicer(stand.engine), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield pb_grpc.JobsServiceStub(channel)
-    await server.stop(None)
 
 
 async def test_get_shows_the_job_with_its_attempts(stand: Stand, jobs: pb_grpc.JobsServiceAsyncStub) -> None:

@@ -14,6 +14,7 @@ from mistudio_local.errors import CannotRunHere, DataFolderInUse, ProcessNotRunn
 from mistudio_local.layout import PRODUCT, Programs
 from mistudio_local.nats import NatsServer
 from mistudio_local.orphans import members
+from mistudio_local.process import SupervisedProcess
 from mistudio_local.readiness import grpc_serving, http_ok
 from mistudio_local.stack import Stack
 from mistudio_local.testing import Database
@@ -30,7 +31,7 @@ def stand_ins() -> Programs:
 
 @pytest.fixture
 def options(tmp_path: Path) -> StackOptions:
-    return StackOptions(data_dir=tmp_path / "var", ports=StackPorts.free(), durable=False)
+    return StackOptions(data_dir=tmp_path / "var", ports=StackPorts.free(), models_gpu_workers=0, durable=False)
 
 
 @pytest.fixture
@@ -75,6 +76,19 @@ def test_processes_are_scaled_up_and_down(stack: Stack) -> None:
     assert [name for name in stack.processes if "worker" in name] == ["datasets-worker-1", "models-worker-1"]
     with pytest.raises(ProcessNotRunning, match="no process 'datasets-worker-3'"):
         stack.process("datasets-worker-3")
+
+
+def test_workers_for_gpus_are_a_kind_of_their_own(options: StackOptions) -> None:
+    with Stack(replace(options, models_gpu_workers=1), stand_ins()) as stack:
+        pools = {name: process.spec.env["MISTUDIO_WORKER_POOL"] for name, process in _workers(stack).items()}
+        assert pools == {"datasets-worker-1": "cpu", "models-worker-1": "cpu", "models-gpu-worker-1": "gpu"}
+        stack.scale("models-gpu-worker", 2)
+        stack.scale("models-worker", 0)
+        assert set(_workers(stack)) == {"datasets-worker-1", "models-gpu-worker-1", "models-gpu-worker-2"}
+
+
+def _workers(stack: Stack) -> dict[str, SupervisedProcess]:
+    return {name: process for name, process in stack.processes.items() if "worker" in name}
 
 
 def test_data_and_key_survive_a_stop_and_a_second_start(options: StackOptions) -> None:

@@ -8,14 +8,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import grpc
 import numpy as np
 import pytest
-from google.rpc.error_details_pb2 import BadRequest
-from grpc_status import rpc_status
 from safetensors.numpy import save_file
 
 from mistudio.jobs.v1 import jobs_service_pb2_grpc
@@ -28,18 +26,20 @@ from mistudio_local.hub_mirror import HubMirror
 from mistudio_local.hub_mirror.background import mirror_in_background
 from mistudio_local.postgres import PostgresServer
 from mistudio_local.testing import Database, cloned_database
-from mistudio_models.config import ServiceConfig
+from mistudio_models.config import ServiceConfig, WorkerConfig
+from mistudio_models.domain.policy import Policy
 from mistudio_models.server import serving
 from mistudio_models.store import MIGRATIONS, SCHEMA
 from mistudio_models.worker import working
 from mistudio_servicekit.backend import BackendConfig, WorkerProcessConfig
 from mistudio_servicekit.config import ServerConfig
 from mistudio_servicekit.database import migrate
-from mistudio_servicekit.errors import MistudioError
-from mistudio_servicekit.status import error_of_call
 from mistudio_servicekit.storage import Area, Store
+from tests.refusals import refusal
 
+from .made_models import MadeModels
 from .tokenization_shelf import TokenizationShelf, datasets_service
+from .told_workers import ToldWorkers
 
 _CONFIG = {
     "architectures": ["GPT2LMHeadModel"],
@@ -162,8 +162,9 @@ class Service:
     start_worker: Callable[[], Awaitable[None]]
     tokenizations: TokenizationShelf
     stop_datasets: Callable[[], Awaitable[None]]
+    target: str
 
-    async def download(self, repo_id: str, **fields: str) -> pb.DownloadModelResponse:
+    async def download(self, repo_id: str, **fields: Any) -> pb.DownloadModelResponse:
         return await self.stub.DownloadModel(pb.DownloadModelRequest(repo_id=repo_id, **fields))
 
     async def get(self, model_id: str) -> model_pb2.Model:
@@ -177,17 +178,7 @@ class Service:
                 return model
             await asyncio.sleep(0.02)
 
-    async def refusal(self, call: Awaitable[object]) -> MistudioError:
-        """The typed error that a call ends with, with the field at fault if it names one."""
-        with pytest.raises(grpc.RpcError) as caught:
-            await call
-        error = error_of_call(caught.value)
-        call_error = cast(grpc.Call, caught.value)  # an AioRpcError has all that is read of a Call
-        for detail in rpc_status.from_call(call_error).details:
-            violations = BadRequest()
-            if detail.Unpack(violations):
-                error.field = violations.field_violations[0].field
-        return error
+    refusal = staticmethod(refusal)
 
     def folder(self, model_id: str) -> Path:
         """The folder in the store that holds all of a model."""
@@ -195,23 +186,41 @@ class Service:
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """What the database holds."""
-        with self.database.connect() as connection:
-            return connection.execute(f"SET search_path = {SCHEMA}").connection.execute(query, values).fetchall()
+        return self.database.execute(SCHEMA, query, values)
 
 
 @pytest.fixture
-async def service(backend: BackendConfig, tables: Database) -> AsyncIterator[Service]:
+def policy() -> Policy:
+    """What the operator allows; tests parametrize it."""
+    return Policy()
+
+
+@pytest.fixture
+async def service(backend: BackendConfig, tables: Database, policy: Policy) -> AsyncIterator[Service]:
     """The service and a client; no worker runs until it is started."""
     async with AsyncExitStack() as stack:
         shelf, datasets_server = await stack.enter_async_context(datasets_service())
         listen = ServerConfig("127.0.0.1:0", "127.0.0.1:0", drain_seconds=1)
-        config = ServiceConfig(backend, listen, f"127.0.0.1:{datasets_server.port}")
+        config = ServiceConfig(backend, listen, f"127.0.0.1:{datasets_server.port}", policy)
         server = await stack.enter_async_context(serving(config))
-        channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{server.port}"))
+        target = f"127.0.0.1:{server.port}"
+        channel = await stack.enter_async_context(grpc.aio.insecure_channel(target))
 
         async def start_worker() -> None:
-            config = WorkerProcessConfig(backend, "tester", "cpu", "127.0.0.1:0")
-            await stack.enter_async_context(working(config, PROMPT))
+            process = WorkerProcessConfig(backend, "tester", "cpu", "127.0.0.1:0")
+            await stack.enter_async_context(working(WorkerConfig(process, policy), PROMPT))
 
         stubs = pb_grpc.ModelsServiceStub(channel), jobs_service_pb2_grpc.JobsServiceStub(channel)
-        yield Service(*stubs, backend, tables, start_worker, shelf, datasets_server.stop)
+        yield Service(*stubs, backend, tables, start_worker, shelf, datasets_server.stop, target)
+
+
+@pytest.fixture
+def made(service: Service) -> MadeModels:
+    """Models that are made by hand."""
+    return MadeModels(service.database)
+
+
+@pytest.fixture
+def workers(made: MadeModels) -> ToldWorkers:
+    """Workers that are only told of."""
+    return ToldWorkers(made)

@@ -15,7 +15,7 @@ from tests.integration.lying_hub import lying_hub
 
 @pytest.fixture
 def backend(backend, hub) -> Iterator[BackendConfig]:
-    with lying_hub(hub.mirror.url, "tokenizer_config.json", "../../evil") as url:
+    with lying_hub(hub.mirror.url, {"tokenizer_config.json": "../../evil"}) as url:
         yield replace(backend, hub_endpoint=url)
 
 

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import time
+
+import numpy as np
+import torch
+import transformers
+from safetensors.numpy import save_file
+
 from mistudio.models.v2 import model_pb2
 from mistudio.models.v2 import models_service_pb2 as pb
 from mistudio_local.hub_mirror.faults import Refusal
 from mistudio_local.hub_mirror.shelf import MODEL_ID, fill
+from tests.model_families import make_model
 
 
 async def _inspect(service, repo_id, **fields):
@@ -104,3 +113,75 @@ async def test_a_hub_that_asks_to_wait_is_passed_on(service, hub):
     error = await service.refusal(service.stub.InspectModel(pb.InspectModelRequest(repo_id=hub.gpt)))
     assert (error.code, error.reason) == ("UNAVAILABLE", "HUB_RATE_LIMITED")
     assert "7 seconds" in error.message
+
+
+async def test_a_model_of_any_family_is_told_as_it_is_loaded(service, hub):
+    folder = make_model("gemma2", hub.folder("tiny/gemma"), dtype=torch.bfloat16)
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    model = transformers.Gemma2ForCausalLM.from_pretrained(folder)
+    facts = (await _inspect(service, "tiny/gemma")).facts
+    assert (facts.architecture, facts.model_type) == ("Gemma2ForCausalLM", "gemma2")
+    assert [(count.dtype, count.parameters) for count in facts.parameters_by_dtype] == [
+        ("BF16", model.num_parameters())
+    ]
+    assert (facts.layers, facts.hidden_size, facts.intermediate_size, facts.head_size) == (3, 64, 192, 32)
+    assert (facts.attention_heads, facts.key_value_heads, facts.experts) == (4, 2, 0)
+    assert (facts.context_length, facts.vocabulary_size) == (256, 512)
+    assert (facts.has_tokenizer, facts.has_chat_template, facts.needs_remote_code) == (True, True, False)
+    assert (facts.quantization, facts.weight_files) == ("", model_pb2.WEIGHT_FILES_SAFETENSORS)
+
+
+async def test_a_quantized_model_is_told_by_name_and_with_all_its_parameters(service, hub):
+    plain = make_model("llama", hub.folder("tiny/llama"))
+    settings = transformers.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    model = transformers.LlamaForCausalLM.from_pretrained(plain, quantization_config=settings)
+    model.save_pretrained(hub.folder("tiny/llama-nf4"))
+    before = (await _inspect(service, "tiny/llama")).facts
+    after = (await _inspect(service, "tiny/llama-nf4")).facts
+    assert (before.quantization, after.quantization) == ("", "bitsandbytes-nf4")
+    assert after.parameters == before.parameters == model.num_parameters()
+
+
+async def test_a_model_with_code_of_its_own_is_told(service, hub):
+    folder = make_model("llama", hub.folder("tiny/coded"))
+    config = json.loads((folder / "config.json").read_text())
+    own = {"model_type": "somebodys_own", "auto_map": {"AutoModelForCausalLM": "modeling_own.OwnModel"}}
+    (folder / "config.json").write_text(json.dumps(config | own))
+    assert (await _inspect(service, "tiny/coded")).facts.needs_remote_code
+
+
+async def test_no_more_than_a_megabyte_of_a_single_file_model_is_fetched_and_nothing_of_its_tokenizer(service, hub):
+    folder = make_model("llama", hub.folder("tiny/large"))
+    tensors = {f"model.layers.{number}.self_attn.q_proj.weight": np.zeros((2, 2), np.float32) for number in range(3000)}
+    save_file({**tensors, "model.embed_tokens.weight": np.zeros((2**20, 8), np.float32)}, folder / "model.safetensors")
+    (folder / "tokenizer.json").write_bytes(b" " * 20_000_000)
+    with (folder / "tokenizer_config.json").open("w") as file:
+        json.dump(
+            {"added_tokens_decoder": {str(n): "x" * 100 for n in range(20_000)}, "chat_template": "{{ x }}"}, file
+        )
+    found = await _inspect(service, "tiny/large")
+    assert found.facts.parameters == 3000 * 4 + 2**20 * 8
+    assert (found.facts.has_tokenizer, found.facts.has_chat_template) == (True, True)
+    assert hub.mirror.faults.bytes_sent() <= 1_000_000
+    assert not [record for record in hub.mirror.faults.requests if record.path.endswith("/tokenizer.json")]
+
+
+async def test_a_model_of_a_hundred_shards_is_told_at_once_by_one_small_read_of_each(service, hub):
+    folder = hub.folder("tiny/hundred")
+    folder.mkdir(parents=True)
+    names: dict[str, str] = {}
+    for shard in range(100):
+        file = f"model-{shard + 1:05}-of-00100.safetensors"
+        tensors = [f"model.layers.{shard}.mlp.experts.{expert}.down_proj.weight" for expert in range(20)]
+        save_file({name: np.zeros((32, 32), np.float32) for name in tensors}, folder / file)
+        names |= dict.fromkeys(tensors, file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    await _inspect(service, "tiny/hundred")  # the mirror works the checksums out, which a Hub has
+    hub.mirror.faults.requests.clear()
+    begun = time.monotonic()
+    found = await _inspect(service, "tiny/hundred")
+    assert time.monotonic() - begun < 10
+    assert found.facts.parameters == 100 * 20 * 32 * 32
+    weights = [record for record in hub.mirror.faults.requests if record.path.endswith(".safetensors")]
+    assert sum(record.bytes_sent > 0 for record in weights) == 100
+    assert max(record.bytes_sent for record in weights) < 8192

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -51,6 +52,12 @@ _KEPT_BY_FILTERS = [
     ('repo_id = "tiny/bare"', ["model a"]),
     ("architecture = GPT2LMHeadModel AND parameters > 15", ["Model B_1", "Model C"]),
     ("parameters <= 1600 AND parameters != 15", ["Model C"]),
+    ("model_type = gpt2 AND status != READY", ["Model B_1", "model a", "Model C"]),
+    ("model_type = llama", []),
+    ('quantization = "" AND parameters < 100', ["model a"]),
+    ("quantization = gptq", []),
+    ('default_format = "" AND architecture = GPT2LMHeadModel', ["Model B_1", "model a", "Model C"]),
+    ("default_format = NF4", []),
     ("size_bytes > 0", []),
     ('created_at > "2001-01-01T00:00:00Z"', ["Model B_1", "model a", "Model C"]),
 ]
@@ -60,6 +67,20 @@ async def test_a_filter_keeps_what_it_says(service, three, subtests):
     for text, names in _KEPT_BY_FILTERS:
         with subtests.test(filter=text):
             assert await _names(service, filter=text) == names
+
+
+async def test_search_filter_order_and_pages_go_together(service, three):
+    wishes: dict[str, Any] = {"search": "model", "filter": "parameters > 15", "order_by": "name desc", "page_size": 1}
+    first = await service.stub.ListModels(pb.ListModelsRequest(**wishes))
+    second = await service.stub.ListModels(pb.ListModelsRequest(**wishes, page_token=first.next_page_token))
+    assert [model.name for answer in (first, second) for model in answer.models] == ["Model C", "Model B_1"]
+    assert (first.total_size, second.total_size, second.next_page_token) == (2, 2, "")
+
+
+async def test_the_longest_names_are_listed_and_found(service, hub):
+    longest = "".join(random.Random(7).choices([chr(0x1F300 + each) for each in range(500)], k=256))
+    await service.download(hub.gpt, name=longest)
+    assert await _names(service, search=longest[100:200], order_by="name") == [longest]
 
 
 _ORDERS = [

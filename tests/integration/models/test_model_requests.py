@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -83,7 +84,7 @@ async def test_one_request_id_sent_at_once_with_two_contents_starts_one_of_them(
     assert service.rows("SELECT count(*) FROM models") == [(1,)]
 
 
-_IMPOSSIBLE = [
+_IMPOSSIBLE: list[tuple[dict[str, Any], str, str, str]] = [
     ({}, "INVALID_ARGUMENT", "MISSING_FIELD", "repo_id"),
     ({"repo_id": "tiny/gpt", "name": "x" * 300}, "INVALID_ARGUMENT", "INVALID_FIELD", "name"),
     ({"repo_id": "tiny/gpt", "request_id": "x" * 129}, "INVALID_ARGUMENT", "INVALID_FIELD", "request_id"),

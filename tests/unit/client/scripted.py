@@ -60,6 +60,9 @@ class ScriptedLog(jobs_service_pb2_grpc.JobsServiceServicer):
     deadlines_seen: list[float | None] = field(default_factory=list)
     filters_seen: list[str] = field(default_factory=list)
 
+    async def GetJob(self, request: Any, context: Any) -> Any:
+        return jobs_service_pb2.GetJobResponse(job=self.snapshots[0])
+
     async def WatchJob(self, request: Any, context: Any) -> AsyncIterator[Any]:
         make = jobs_service_pb2.WatchJobResponse
         first = [] if request.resume_token else [make(snapshot=self.snapshots[0], resume_token="0")]

@@ -204,6 +204,20 @@ async def test_ctrl_c_ends_with_130_and_says_how_to_come_back(shell: Shell) -> N
     assert f"mistudio jobs watch {JOB_ID}" in (await process.stderr.read()).decode()
 
 
+async def test_whoever_waits_for_a_job_that_no_worker_takes_learns_why(shell: Shell) -> None:
+    queued = job_pb2.Job(id=JOB_ID, state=job_pb2.JOB_STATE_QUEUED)
+    told = "no gpu worker is there, start one; 2 ahead"
+    shell.product.log.snapshots = [job_pb2.Job(id=JOB_ID, state=queued.state, wait=job_pb2.JobWait(reason=told))]
+    # What the log tells does not say it.
+    shell.product.log.events = [job_pb2.JobEvent(job_id=JOB_ID, state_changed=queued)]
+    shell.product.log.disturbances = [Disturbance(3, silent=True)]
+    process = await shell.start("datasets", "download", "a/b")
+    assert process.stdout is not None
+    async with asyncio.timeout(60):
+        while told not in (await process.stdout.readline()).decode():
+            pass
+
+
 async def test_a_hub_token_comes_from_the_named_variable_only(shell: Shell) -> None:
     await shell.run("datasets", "download", "a/b", "--detach", HF_TOKEN="hf_secret")
     ended = await shell.run(

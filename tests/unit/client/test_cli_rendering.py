@@ -13,6 +13,7 @@ from mistudio.datasets.v1 import tokenization_pb2
 from mistudio.jobs.v1 import job_pb2
 from mistudio_client.cli.rendering import formats, progress
 from mistudio_client.cli.rendering.histogram import bar, length_histogram
+from mistudio_client.cli.rendering.resources import tokenization_facts
 from mistudio_client.cli.rendering.tables import show_facts, show_table
 from mistudio_client.cli.rendering.tokens import show_sequence, show_statistics
 from mistudio_client.cli.rendering.views import BarsView, LinesView, view_for
@@ -65,6 +66,16 @@ def test_foreign_text_cannot_steer_the_terminal() -> None:
 def test_a_running_job_tells_bytes_share_rate_and_eta() -> None:
     line = progress.running_line(download(45_500_000))
     assert line == "downloading  45.5 MB of 91.0 MB  50 %  40.0 MB/s  ETA 1.1 s"
+
+
+def test_a_queued_job_tells_what_it_waits_for() -> None:
+    wait = job_pb2.JobWait(ahead=3, reason="waiting for a gpu worker, 3 ahead")
+    assert progress.running_line(job_pb2.Job(state=job_pb2.JOB_STATE_QUEUED, wait=wait)) == wait.reason
+
+
+def test_a_tokenization_tells_that_its_model_is_deleted() -> None:
+    facts = dict(tokenization_facts(tokenization_pb2.Tokenization(model_delete_time=Timestamp(seconds=86_400))))
+    assert facts["model deleted"] == "1970-01-02 00:00:00"
 
 
 def test_a_tokenization_tells_rows_bytes_and_tokens() -> None:

@@ -55,9 +55,14 @@ def test_a_denied_file_is_left_out_also_without_an_allowed_pattern() -> None:
 
 
 def test_patterns_that_leave_nothing_are_refused() -> None:
-    with pytest.raises(InvalidArgument, match=r"\*\.csv") as failure:
+    with pytest.raises(InvalidArgument, match=r"None of the 1 files matches '\*\.csv'\. Widen") as failure:
         select_files(files("a.parquet"), allow=["*.csv"])
     assert failure.value.field == "allow_patterns"
+    with pytest.raises(InvalidArgument, match=r"None of the 1 files is left without 'a\*', 'b\*'\. Widen") as failure:
+        select_files(files("a.parquet"), deny=["a*", "b*"])
+    assert failure.value.field == "deny_patterns"
+    with pytest.raises(InvalidArgument, match=r"matches 'a\*' and is left without '\*'\. Widen"):
+        select_files(files("a.parquet"), allow=["a*"], deny=["*"])
 
 
 def test_the_total_is_the_sum_of_all_sizes() -> None:

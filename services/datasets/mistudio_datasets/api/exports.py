@@ -6,7 +6,7 @@ from mistudio.datasets.v1 import exports_service_pb2 as pb
 from mistudio.datasets.v1 import exports_service_pb2_grpc as pb_grpc
 from mistudio_datasets.api.export_messages import export_message
 from mistudio_datasets.api.view_messages import view_of
-from mistudio_datasets.service import exports
+from mistudio_datasets.service import deletion, exports
 from mistudio_datasets.service.tools import Tools
 from mistudio_jobs.events import job_message
 from mistudio_servicekit.interceptors import Context
@@ -70,5 +70,5 @@ class ExportsServicer(pb_grpc.ExportsServiceServicer):
         self, request: pb.DeleteExportRequest, context: Context
     ) -> pb.DeleteExportResponse:
         """Delete an export."""
-        job = await exports.delete(self._tools, parse_id("id", request.id), etag=request.etag)
+        job = await deletion.delete_export(self._tools, parse_id("id", request.id), etag=request.etag)
         return pb.DeleteExportResponse(job=job_message(job))

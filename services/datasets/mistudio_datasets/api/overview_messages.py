@@ -9,8 +9,9 @@ from mistudio_datasets.domain.derived import Derived, DerivedKind
 from mistudio_datasets.domain.disk_use import DiskUse
 from mistudio_datasets.domain.status import WorkStatus
 from mistudio_datasets.service.datasets import Overview
-from mistudio_datasets.service.deletion import BatchDeletion, Refusal
 from mistudio_jobs.events import error_message, job_message
+from mistudio_jobs.started import BatchDeletion
+from mistudio_servicekit.batches import Refusal
 
 _STATUSES = {
     WorkStatus.QUEUED: derived_data_pb2.DERIVED_STATUS_PROCESSING,

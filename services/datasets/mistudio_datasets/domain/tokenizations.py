@@ -75,6 +75,7 @@ class Tokenization:
         tokenizer_sha256: hash of the tokenizer's files; empty until READY.
         error: why its status is ERROR, as `MistudioError.to_record` gives it.
         job_id: the job that makes or made it.
+        model_delete_time: when its model was deleted; None while that is there.
         version: grows with every change.
     """
 
@@ -93,4 +94,5 @@ class Tokenization:
     job_id: UUID
     create_time: datetime
     update_time: datetime
+    model_delete_time: datetime | None = None
     version: int = 1

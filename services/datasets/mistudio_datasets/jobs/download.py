@@ -53,7 +53,7 @@ def _fetch(source: RepoSource, found: HubDataset, total_bytes: int, context: Job
         source,
         found.files,
         context.folder / SOURCE_FOLDER,
-        require_free=context.store.require_free,
+        reserve=context.store.reserve,
         progress=report,
         check=context.check,
     )

@@ -1,174 +1,100 @@
-"""What the turns of a job do to its dataset or tokenization; all in the transaction that turns the job."""
+"""What the turns of a job do to what it makes of a dataset; all in the transaction that turns the job."""
 
 from __future__ import annotations
 
-import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from uuid import UUID
 
-from mistudio_datasets.data.incoming.layout_file import read_layout
-from mistudio_datasets.data.tokens.tokenizing import read_statistics
-from mistudio_datasets.domain.datasets import Dataset, DatasetStatus
 from mistudio_datasets.domain.status import WorkStatus
-from mistudio_datasets.domain.tokenizations import Tokenization
-from mistudio_datasets.service.cleanup import cleanup_payload, upload_cleanup_payload
-from mistudio_datasets.store import datasets, tokenizations
-from mistudio_jobs import queue
-from mistudio_jobs.handler import JobKind
-from mistudio_jobs.queue import NewJob
-from mistudio_jobs.secrets import SecretKeys
 from mistudio_jobs.tables import Job
 from mistudio_servicekit.database import Session
 from mistudio_servicekit.errors import JobNotRetryable
 from mistudio_servicekit.records import Lock
-from mistudio_servicekit.storage import Area, Store
 
 
-class DatasetEffects:
-    """Effects of the jobs that bring a dataset in.
+class Work(Protocol):
+    """What a job makes of a dataset: a tokenization, an export, derived data."""
 
-    Args:
-        store: where the job leaves the layout.
-        running: the dataset's status while the job runs or waits.
-    """
+    @property
+    def id(self) -> UUID:
+        """Its name, for good."""
 
-    def __init__(self, store: Store, running: DatasetStatus) -> None:
-        self._store = store
-        self._running = running
-
-    async def started(self, session: Session, job: Job) -> None:
-        """Nothing: the dataset says `running` since it was asked for."""
-
-    async def succeeded(self, session: Session, job: Job, result: Mapping[str, Any]) -> None:
-        """READY, with the layout that the job left."""
-        folder = self._store.epoch(Area.DATASETS, job.resource_id, job.epoch)
-        layout = await asyncio.to_thread(read_layout, folder)
-        values = {
-            "status": DatasetStatus.READY,
-            "epoch": job.epoch,
-            "layout": layout.summary().to_json(),
-            "rows": layout.rows,
-            "size_bytes": result["size_bytes"],
-        }
-        await datasets.change(session, job.resource_id, values)
-
-    async def failed(self, session: Session, job: Job) -> None:
-        """ERROR, with the job's error."""
-        await datasets.change(session, job.resource_id, {"status": DatasetStatus.ERROR, "error": job.error})
-
-    async def cancelled(self, session: Session, job: Job) -> None:
-        """CANCELLED."""
-        await datasets.change(session, job.resource_id, {"status": DatasetStatus.CANCELLED})
-
-    async def requeued(self, session: Session, job: Job) -> None:
-        """Back to `running`, where the job was started afresh.
-
-        Raises:
-            JobNotRetryable: the dataset is gone, or another one took its place.
-        """
-        dataset = await datasets.find(session, job.resource_id, lock=Lock.EXCLUSIVE)
-        if dataset is None:
-            raise not_retryable(job, "its dataset is deleted", "Bring the dataset in again")
-        if dataset.status.ended_badly:
-            await self._revive(session, job, dataset)
-
-    async def _revive(self, session: Session, job: Job, dataset: Dataset) -> None:
-        identity = await datasets.identity_of(session, dataset.id)
-        if identity is not None:
-            await datasets.lock_identity(session, identity)
-            twin = await datasets.find_alive(session, identity)
-            if twin is not None:
-                raise not_retryable(job, f"the same is dataset {twin.id} by now", "Use that one")
-        await datasets.change(session, dataset.id, {"status": self._running, "error": None})
+    @property
+    def status(self) -> WorkStatus:
+        """Where it is in its life."""
 
 
-class UploadEffects(DatasetEffects):
-    """Effects of reading an upload: however it ends, the file as it came is removed.
+Made = TypeVar("Made", bound=Work)
+_Found = TypeVar("_Found", bound=Work, covariant=True)
+
+
+class Rows(Protocol[_Found]):
+    """The module of the store that holds what is made."""
+
+    async def find(self, session: Session, made_id: UUID, /, *, lock: Lock = Lock.NONE) -> _Found | None:
+        """What is made, or None if it is gone."""
+
+    async def change(self, session: Session, made_id: UUID, values: Mapping[str, object], /) -> _Found | None:
+        """Set columns by name; None if it is gone."""
+
+
+class WorkEffects(ABC, Generic[Made]):
+    """Effects of a job that makes something of a dataset: its turns are the status of what it makes.
+
+    Attributes:
+        waiting: the status until a worker takes the job.
+        gone: what a job is told whose work is deleted: the problem and the next step.
 
     Args:
-        store: where the job leaves the layout.
-        cleanup: kind of the job that removes it.
-        keys: as every submission needs them.
+        rows: where what is made is kept.
     """
 
-    def __init__(self, store: Store, cleanup: JobKind, keys: SecretKeys) -> None:
-        super().__init__(store, DatasetStatus.PROCESSING)
-        self._cleanup = cleanup
-        self._keys = keys
+    waiting: ClassVar[WorkStatus] = WorkStatus.QUEUED
+    gone: ClassVar[tuple[str, str]]
 
-    async def succeeded(self, session: Session, job: Job, result: Mapping[str, Any]) -> None:
-        """READY; only what was made of the upload stays."""
-        await super().succeeded(session, job, result)
-        await self._clean_up(session, job, upload_cleanup_payload(job.resource_id))
-
-    async def failed(self, session: Session, job: Job) -> None:
-        """ERROR, with the job's error; no file stays."""
-        await super().failed(session, job)
-        await self._clean_up(session, job, cleanup_payload([(Area.DATASETS, job.resource_id)]))
-
-    async def cancelled(self, session: Session, job: Job) -> None:
-        """CANCELLED; no file stays."""
-        await super().cancelled(session, job)
-        await self._clean_up(session, job, cleanup_payload([(Area.DATASETS, job.resource_id)]))
-
-    async def _clean_up(self, session: Session, job: Job, payload: Mapping[str, Any]) -> None:
-        await queue.submit(session, NewJob(self._cleanup, job.resource_id, payload), self._keys)
-
-    async def _revive(self, session: Session, job: Job, dataset: Dataset) -> None:
-        raise not_retryable(job, "the uploaded file was removed when it ended", "Upload the file again")
-
-
-class TokenizationEffects:
-    """Effects of tokenizing.
-
-    Args:
-        store: where the job leaves the statistics.
-    """
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, rows: Rows[Made]) -> None:
+        self._rows = rows
 
     async def started(self, session: Session, job: Job) -> None:
         """PROCESSING."""
-        await tokenizations.change(session, job.resource_id, {"status": WorkStatus.PROCESSING})
+        await self._rows.change(session, job.resource_id, {"status": WorkStatus.PROCESSING})
 
     async def succeeded(self, session: Session, job: Job, result: Mapping[str, Any]) -> None:
-        """READY, with the figures that the job counted."""
-        folder = self._store.epoch(Area.TOKENIZATIONS, job.resource_id, job.epoch)
-        figures = await asyncio.to_thread(read_statistics, folder)
-        kept = {name: result[name] for name in ("documents", "tokens", "size_bytes", "engine", "tokenizer_sha256")}
-        values = {"status": WorkStatus.READY, "epoch": job.epoch, "statistics": figures.to_json(), **kept}
-        await tokenizations.change(session, job.resource_id, values)
+        """READY, with what `figures` says."""
+        values = {"status": WorkStatus.READY, "epoch": job.epoch, **await self.figures(job, result)}
+        await self._rows.change(session, job.resource_id, values)
 
     async def failed(self, session: Session, job: Job) -> None:
         """ERROR, with the job's error."""
-        values = {"status": WorkStatus.ERROR, "error": job.error}
-        await tokenizations.change(session, job.resource_id, values)
+        await self._rows.change(session, job.resource_id, {"status": WorkStatus.ERROR, "error": job.error})
 
     async def cancelled(self, session: Session, job: Job) -> None:
         """CANCELLED."""
-        await tokenizations.change(session, job.resource_id, {"status": WorkStatus.CANCELLED})
+        await self._rows.change(session, job.resource_id, {"status": WorkStatus.CANCELLED})
 
     async def requeued(self, session: Session, job: Job) -> None:
-        """QUEUED again.
+        """Back to `waiting`.
 
         Raises:
-            JobNotRetryable: the tokenization is gone, or another one took its place.
+            JobNotRetryable: what it makes is gone, or another one took its place.
         """
-        tokenization = await tokenizations.find(session, job.resource_id, lock=Lock.EXCLUSIVE)
-        if tokenization is None:
-            raise not_retryable(job, "its tokenization is deleted", "Create the tokenization again")
-        if tokenization.status.ended_badly:
-            await _require_no_twin(session, job, tokenization)
-        await tokenizations.change(session, tokenization.id, {"status": WorkStatus.QUEUED, "error": None})
+        made = await self._rows.find(session, job.resource_id, lock=Lock.EXCLUSIVE)
+        if made is None:
+            raise not_retryable(job, *self.gone)
+        twin = await self.twin(session, made) if made.status.ended_badly else None
+        if twin is not None:
+            raise not_retryable(job, f"the same is {twin} by now", "Use that one")
+        await self._rows.change(session, made.id, {"status": self.waiting, "error": None})
 
+    @abstractmethod
+    async def figures(self, job: Job, result: Mapping[str, Any]) -> Mapping[str, object]:
+        """Columns that the job's result fills."""
 
-async def _require_no_twin(session: Session, job: Job, tokenization: Tokenization) -> None:
-    same = tokenization.dataset_id, tokenization.model_id, tokenization.settings
-    await tokenizations.lock_identity(session, *same)
-    twin = await tokenizations.find_alive(session, *same)
-    if twin is not None:
-        raise not_retryable(job, f"the same is tokenization {twin.id} by now", "Use that one")
+    @abstractmethod
+    async def twin(self, session: Session, made: Made) -> str | None:
+        """What took the place of `made` after it ended badly, in words; its identity stays locked."""
 
 
 def not_retryable(job: Job, problem: str, next_step: str) -> JobNotRetryable:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from mistudio_datasets.config import SERVICE
 from mistudio_datasets.domain.datasets import DatasetStatus
 from mistudio_datasets.domain.derived import DerivedKind
+from mistudio_datasets.jobs.dataset_effects import DatasetEffects, UploadEffects
 from mistudio_datasets.jobs.derived_effects import DerivedEffects
-from mistudio_datasets.jobs.effects import DatasetEffects, TokenizationEffects, UploadEffects
 from mistudio_datasets.jobs.export_effects import ExportEffects
+from mistudio_datasets.jobs.tokenization_effects import TokenizationEffects
 from mistudio_datasets.service.tools import Kinds
 from mistudio_jobs.effects import NoEffects
 from mistudio_jobs.handler import JobKind

@@ -1,4 +1,4 @@
-"""Letting datasets and tokenizations go: rows at once and all or none, files by one job soon after.
+"""Letting datasets, tokenizations and exports go: rows at once and all or none, files by one job soon after.
 
 Everybody locks jobs before the resources they work for, and a dataset before what is made of it: its tokenizations,
 before their exports. Of each kind all are locked at once and in the order of their ids, so no two deletions wait for
@@ -8,7 +8,7 @@ one another in a ring. Whoever adds something to a dataset or tokenization holds
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
 from uuid import UUID
 
@@ -20,48 +20,19 @@ from mistudio_datasets.service.tools import Tools
 from mistudio_datasets.store import datasets, derived, exports, tokenizations
 from mistudio_jobs.handler import JobKind
 from mistudio_jobs.queue import NewJob
+from mistudio_jobs.started import BatchDeletion
 from mistudio_jobs.tables import Job
+from mistudio_servicekit.batches import Refusal, parse_ids
 from mistudio_servicekit.database import Session
-from mistudio_servicekit.errors import (
-    DatasetNotFound,
-    InvalidArgument,
-    MissingField,
-    MistudioError,
-    ResourceInUse,
-    TokenizationNotFound,
-)
-from mistudio_servicekit.requests import check_etag, etag_of, parse_id
+from mistudio_servicekit.errors import DatasetNotFound, MistudioError, ResourceInUse, TokenizationNotFound
+from mistudio_servicekit.naming import first_of
+from mistudio_servicekit.records import Lock
+from mistudio_servicekit.requests import check_etag, etag_of
 from mistudio_servicekit.storage import Area
-
-MAX_BATCH = 1_000
-"""Most datasets that one call deletes."""
 
 _NAMED_USERS = 5
 
 _Folders = list[tuple[Area, UUID]]
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A dataset that is not deleted: its id as it was given, and why."""
-
-    id: str
-    error: MistudioError
-
-
-@dataclass
-class BatchDeletion:
-    """What became of a batch.
-
-    Attributes:
-        deleted: the datasets that are gone, in the order they were given.
-        refusals: those that are not, in that order.
-        job: removes the files; None where nothing was deleted.
-    """
-
-    deleted: list[UUID] = field(default_factory=list)
-    refusals: list[Refusal] = field(default_factory=list)
-    job: Job | None = None
 
 
 async def delete_dataset(tools: Tools, dataset_id: UUID, *, etag: str = "", force: bool = False) -> Job:
@@ -87,10 +58,9 @@ async def delete_datasets(tools: Tools, ids: Sequence[str], *, force: bool = Fal
     """Delete each dataset that can be, as `delete_dataset` does; an id that is given twice counts once.
 
     Raises:
-        MissingField, InvalidArgument: there are no ids, or more than `MAX_BATCH`.
+        MissingField, InvalidArgument: there are no ids, or too many; see `parse_ids`.
     """
-    _check_batch(ids)
-    batch, wanted = BatchDeletion(), _parsed(ids)
+    batch, wanted = BatchDeletion(), parse_ids(ids, "datasets")
     async with tools.engine.transaction() as session:
         held = await _Held.of(tools, session, [each for each in wanted.values() if isinstance(each, UUID)])
         for given, each in wanted.items():
@@ -130,6 +100,25 @@ async def delete_tokenization(tools: Tools, tokenization_id: UUID, *, etag: str 
         return await _clean_up(tools, session, tools.kinds.tokenization_cleanup, folders)
 
 
+async def delete_export(tools: Tools, export_id: UUID, *, etag: str = "") -> Job:
+    """Delete an export; if it is being written, that is stopped first.
+
+    Returns:
+        the job that removes the files.
+
+    Raises:
+        ExportNotFound: no export has this id.
+        Aborted: it has another etag.
+    """
+    async with tools.engine.transaction() as session:
+        asked = await exports.get(session, export_id)
+        await tools.engine.lock(session, [asked.job_id])
+        export = await exports.get(session, export_id, lock=Lock.EXCLUSIVE)
+        check_etag(etag, etag_of(export.version), f"Export {export_id}")
+        folders = await _remove_exports(tools, session, [export])
+        return await _clean_up(tools, session, tools.kinds.export_cleanup, folders)
+
+
 @dataclass(frozen=True)
 class _Held:
     """Datasets that are held exclusively, with what was made of them."""
@@ -163,31 +152,6 @@ def _dataset_of(tokenization: Tokenization) -> UUID:
     return tokenization.dataset_id
 
 
-def _check_batch(ids: Sequence[str]) -> None:
-    if not ids:
-        raise MissingField.of("ids", "0197f2a4-5c3e-7b1a-9d2f-3e4a5b6c7d8e")
-    if len(ids) > MAX_BATCH:
-        raise InvalidArgument(
-            f"ids names {len(ids):,} datasets", next_step=f"Name at most {MAX_BATCH:,} in one call", field="ids"
-        )
-
-
-def _parsed(ids: Sequence[str]) -> Mapping[str, UUID | MistudioError]:
-    """What each text stands for, or why it is no id; ids that are written in two ways once."""
-    parsed: dict[str, UUID | MistudioError] = {}
-    known: set[UUID] = set()
-    for number, given in enumerate(ids):
-        try:
-            dataset_id = parse_id(f"ids[{number}]", given)
-        except InvalidArgument as error:
-            parsed.setdefault(given, error)
-            continue
-        if dataset_id not in known:
-            parsed[given] = dataset_id
-            known.add(dataset_id)
-    return parsed
-
-
 async def _delete(tools: Tools, session: Session, held: _Held, dataset_ids: Sequence[UUID]) -> Job:
     """Delete what is held of these datasets, from the leaves to the root."""
     needing = [each for dataset_id in dataset_ids for each in held.tokenizations.get(dataset_id, ())]
@@ -212,14 +176,18 @@ async def _remove_tokenizations(
     tools: Tools, session: Session, made: Sequence[Tokenization], written: Sequence[Export]
 ) -> _Folders:
     """Delete tokenizations that are held, with all their exports; returns their folders."""
-    export_jobs = [export.job_id for export in written]
-    await tools.engine.lock(session, export_jobs)
-    await tools.engine.abandon(session, export_jobs)
-    await exports.remove(session, [export.id for export in written])
+    await tools.engine.lock(session, [export.job_id for export in written])
+    folders = await _remove_exports(tools, session, written)
     await tools.engine.abandon(session, [tokenization.job_id for tokenization in made])
     await tokenizations.remove(session, [tokenization.id for tokenization in made])
-    gone = [(Area.TOKENIZATIONS, tokenization.id) for tokenization in made]
-    return gone + [(Area.EXPORTS, export.id) for export in written]
+    return [(Area.TOKENIZATIONS, tokenization.id) for tokenization in made] + folders
+
+
+async def _remove_exports(tools: Tools, session: Session, written: Sequence[Export]) -> _Folders:
+    """Delete exports whose jobs are held; returns their folders."""
+    await tools.engine.abandon(session, [export.job_id for export in written])
+    await exports.remove(session, [export.id for export in written])
+    return [(Area.EXPORTS, export.id) for export in written]
 
 
 async def _remove_derived(tools: Tools, session: Session, dataset_ids: Sequence[UUID]) -> _Folders:
@@ -239,10 +207,8 @@ async def _clean_up(tools: Tools, session: Session, kind: JobKind, folders: _Fol
 
 
 def _in_use(noun: str, resource_id: UUID, user: str, needing: Sequence[UUID]) -> ResourceInUse:
-    named = [str(each) for each in needing[:_NAMED_USERS]]
-    more = f" and {len(needing) - _NAMED_USERS} more" if len(needing) > _NAMED_USERS else ""
     return ResourceInUse(
-        f"{noun.capitalize()} {resource_id} is needed by {user} {', '.join(named)}{more}",
+        f"{noun.capitalize()} {resource_id} is needed by {user} {first_of(needing, _NAMED_USERS)}",
         next_step=f"Delete these first, or delete the {noun} with force",
-        metadata={"subject": f"{noun}/{resource_id}", f"{user}s": ",".join(named)},
+        metadata={"subject": f"{noun}/{resource_id}", f"{user}s": ",".join(map(str, needing[:_NAMED_USERS]))},
     )

@@ -11,12 +11,11 @@ from mistudio_datasets.domain.status import WorkStatus
 from mistudio_datasets.service.tools import Tools
 from mistudio_datasets.store import datasets, derived
 from mistudio_jobs.handler import JobKind
+from mistudio_jobs.joining import being_cancelled, join
 from mistudio_jobs.queue import NewJob
 from mistudio_jobs.started import Started
-from mistudio_jobs.states import JobState
-from mistudio_jobs.tables import Job
 from mistudio_servicekit.database import Session, new_id
-from mistudio_servicekit.errors import Unavailable
+from mistudio_servicekit.errors import MistudioError, Unavailable
 from mistudio_servicekit.records import Lock
 
 
@@ -40,22 +39,15 @@ async def create(tools: Tools, dataset_id: UUID, kind: DerivedKind) -> Started[D
         dataset = await datasets.get(session, dataset_id, lock=Lock.SHARED)
         require_ready(dataset)
         await derived.lock_identity(session, dataset_id, kind)
-        known = await derived.find_alive(session, dataset_id, kind)
+        known = await join(tools.engine, session, await derived.find_alive(session, dataset_id, kind), _being_cancelled)
         if known is None:
             return await _start(tools, session, dataset, kind)
-        job = await tools.engine.get(session, known.job_id)
-        _require_going_on(known, job)
-        return Started(DerivedOf(dataset, known), job, joined=True)
+        return Started(DerivedOf(dataset, known.resource), known.job, joined=True)
 
 
-def _require_going_on(known: Derived, job: Job) -> None:
-    if job.job_state is JobState.CANCELLING:
-        raise Unavailable(
-            f"The {known.kind.noun} of dataset {known.dataset_id} is just being cancelled",
-            next_step="Repeat the call in a second to make it afresh",
-            retry_after_seconds=1.0,
-            metadata={"subject": f"dataset/{known.dataset_id}"},
-        )
+def _being_cancelled(known: Derived) -> MistudioError:
+    what, subject = f"The {known.kind.noun} of dataset {known.dataset_id}", f"dataset/{known.dataset_id}"
+    return being_cancelled(Unavailable, what, subject, again="make it afresh")
 
 
 async def _start(tools: Tools, session: Session, dataset: Dataset, kind: DerivedKind) -> Started[DerivedOf]:

@@ -13,12 +13,12 @@ from mistudio_datasets.service.hub_source import HubDataset
 from mistudio_datasets.service.tools import Tools
 from mistudio_datasets.store import datasets
 from mistudio_hub.repository import DEFAULT_REVISION
+from mistudio_jobs.joining import Asked, being_cancelled, join
 from mistudio_jobs.queue import NewJob
 from mistudio_jobs.started import Started
-from mistudio_jobs.states import JobState
 from mistudio_jobs.tables import Job
 from mistudio_servicekit.database import Session, new_id
-from mistudio_servicekit.errors import DatasetNotReady, InvalidArgument, MissingField
+from mistudio_servicekit.errors import DatasetNotReady, InvalidArgument, MissingField, MistudioError
 from mistudio_servicekit.requests import MAX_NAME, check_length, check_request_id
 
 HUB_TOKEN = "hub_token"  # noqa: S105  # the name of the job's secret, not its value
@@ -74,7 +74,7 @@ async def download(tools: Tools, request: DownloadRequest) -> Started[Dataset]:
     """
     request.check()
     async with tools.database.transaction() as session:
-        repeated = await _repeated(tools, session, request)
+        repeated = await _asked(tools, request).repeated(session)
     if repeated:
         return repeated
     wanted = request.repo_id, request.revision, request.config, request.splits
@@ -88,38 +88,23 @@ async def _join_or_start(
 ) -> Started[Dataset]:
     identity = _identity(found)
     await datasets.lock_identity(session, identity)
-    known = await _repeated(tools, session, request) or await _alive(tools, session, identity)
+    asked = _asked(tools, request)
+    known = await asked.repeated(session) or await join(
+        tools.engine, session, await datasets.find_alive(session, identity), _being_cancelled
+    )
     if known:
-        kind, content = tools.kinds.download, request.content()
-        await tools.engine.remember_request(session, kind, request.request_id, content, known.job)
-        return known
+        return await asked.remember(session, known)
     await asyncio.to_thread(tools.store.require_free, found.download_bytes, f"Downloading {found.repo.repo_id}")
     return await _start(tools, session, request, found, identity)
 
 
-async def _repeated(tools: Tools, session: Session, request: DownloadRequest) -> Started[Dataset] | None:
-    """What the same request_id started before."""
-    job = await tools.engine.find_request(session, tools.kinds.download, request.request_id, request.content())
-    return await _of_job(session, job) if job else None
+def _asked(tools: Tools, request: DownloadRequest) -> Asked[Dataset]:
+    return Asked(tools.engine, tools.kinds.download, request.request_id, request.content(), datasets.get)
 
 
-async def _of_job(session: Session, job: Job) -> Started[Dataset]:
-    return Started(await datasets.get(session, job.resource_id), job, joined=True)
-
-
-async def _alive(tools: Tools, session: Session, identity: str) -> Started[Dataset] | None:
-    dataset = await datasets.find_alive(session, identity)
-    if dataset is None:
-        return None
-    job = await tools.engine.get(session, dataset.job_id)
-    if job.job_state is JobState.CANCELLING:
-        raise DatasetNotReady(
-            f"The download of {dataset.repo_id!r} (dataset {dataset.id}) is just being cancelled",
-            next_step="Repeat the call in a second to download it afresh",
-            retry_after_seconds=1.0,
-            metadata={"subject": f"dataset/{dataset.id}"},
-        )
-    return Started(dataset, job, joined=True)
+def _being_cancelled(dataset: Dataset) -> MistudioError:
+    what, subject = f"The download of {dataset.repo_id!r} (dataset {dataset.id})", f"dataset/{dataset.id}"
+    return being_cancelled(DatasetNotReady, what, subject, again="download it afresh")
 
 
 async def _start(
@@ -127,7 +112,7 @@ async def _start(
 ) -> Started[Dataset]:
     submission = await tools.engine.submit(session, _new_job(tools, request, found))
     if submission.joined:  # the same request was sent twice at once, and its branch moved between the two lookups
-        return await _of_job(session, submission.job)
+        return await _asked(tools, request).of_job(session, submission.job)
     dataset = await datasets.add(session, _new_dataset(request, found, submission.job), identity)
     return Started(dataset, submission.job, joined=False)
 

@@ -13,19 +13,18 @@ from mistudio_datasets.domain.exports import Export, ExportSettings
 from mistudio_datasets.domain.status import WorkStatus
 from mistudio_datasets.domain.tokenizations import Tokenization
 from mistudio_datasets.domain.views import View
-from mistudio_datasets.service.cleanup import cleanup_payload
 from mistudio_datasets.service.tokenizations import require_complete
 from mistudio_datasets.service.tools import Tools
 from mistudio_datasets.store import datasets, exports, tokenizations
+from mistudio_jobs.joining import Asked, being_cancelled, join
 from mistudio_jobs.queue import NewJob
 from mistudio_jobs.started import Started
-from mistudio_jobs.states import JobState
 from mistudio_jobs.tables import Job
 from mistudio_servicekit.database import Session, new_id
-from mistudio_servicekit.errors import ExportNotReady, InvalidArgument
+from mistudio_servicekit.errors import ExportNotReady, InvalidArgument, MistudioError
 from mistudio_servicekit.pagination import Page, PageRequest
 from mistudio_servicekit.records import Lock
-from mistudio_servicekit.requests import check_etag, check_request_id, etag_of
+from mistudio_servicekit.requests import check_request_id
 from mistudio_servicekit.storage import Area
 
 
@@ -75,39 +74,22 @@ async def create(tools: Tools, request: ExportRequest) -> Started[Export]:
         await asyncio.to_thread(special_ids, folder, request.view)
         settings = ExportSettings.of(request.view, request.shuffle_seed)
         await exports.lock_identity(session, tokenization.id, settings)
-        known = await _repeated(tools, session, request) or await _alive(tools, session, tokenization.id, settings)
+        asked = _asked(tools, request)
+        known = await asked.repeated(session) or await join(
+            tools.engine, session, await exports.find_alive(session, tokenization.id, settings), _being_cancelled
+        )
         if known:
-            kind, content = tools.kinds.export, request.content()
-            await tools.engine.remember_request(session, kind, request.request_id, content, known.job)
-            return known
+            return await asked.remember(session, known)
         return await _start(tools, session, request, settings, tokenization)
 
 
-async def _repeated(tools: Tools, session: Session, request: ExportRequest) -> Started[Export] | None:
-    """What the same request_id started before."""
-    job = await tools.engine.find_request(session, tools.kinds.export, request.request_id, request.content())
-    return await _of_job(session, job) if job else None
+def _asked(tools: Tools, request: ExportRequest) -> Asked[Export]:
+    return Asked(tools.engine, tools.kinds.export, request.request_id, request.content(), exports.get)
 
 
-async def _of_job(session: Session, job: Job) -> Started[Export]:
-    return Started(await exports.get(session, job.resource_id), job, joined=True)
-
-
-async def _alive(
-    tools: Tools, session: Session, tokenization_id: UUID, settings: ExportSettings
-) -> Started[Export] | None:
-    export = await exports.find_alive(session, tokenization_id, settings)
-    if export is None:
-        return None
-    job = await tools.engine.get(session, export.job_id)
-    if job.job_state is JobState.CANCELLING:
-        raise ExportNotReady(
-            f"The same export {export.id} is just being cancelled",
-            next_step="Repeat the call in a second to write it afresh",
-            retry_after_seconds=1.0,
-            metadata={"subject": f"export/{export.id}"},
-        )
-    return Started(export, job, joined=True)
+def _being_cancelled(export: Export) -> MistudioError:
+    same, subject = f"The same export {export.id}", f"export/{export.id}"
+    return being_cancelled(ExportNotReady, same, subject, again="write it afresh")
 
 
 async def _start(
@@ -116,7 +98,7 @@ async def _start(
     dataset = await datasets.get(session, tokenization.dataset_id)
     submission = await tools.engine.submit(session, _new_job(tools, request, settings, tokenization, dataset))
     if submission.joined:
-        return await _of_job(session, submission.job)
+        return await _asked(tools, request).of_job(session, submission.job)
     export = _new_export(tokenization.id, settings, submission.job)
     return Started(await exports.add(session, export), submission.job, joined=False)
 
@@ -189,26 +171,3 @@ async def cancel(tools: Tools, export_id: UUID) -> Started[Export]:
         # The job first, then its export: the order in which workers lock them.
         job = await tools.engine.cancel(session, (await exports.get(session, export_id)).job_id)
         return Started(await exports.get(session, export_id), job, joined=False)
-
-
-async def delete(tools: Tools, export_id: UUID, *, etag: str = "") -> Job:
-    """Delete an export; if it is being written, that is stopped first.
-
-    Returns:
-        the job that removes the files.
-
-    Raises:
-        ExportNotFound: no export has this id.
-        Aborted: it has another etag.
-    """
-    async with tools.engine.transaction() as session:
-        # Jobs are locked before their resources, everywhere: the end of a job does so too.
-        job = await tools.engine.get(session, (await exports.get(session, export_id)).job_id, lock=True)
-        export = await exports.get(session, export_id, lock=Lock.EXCLUSIVE)
-        # Before the cancellation, which may change the export itself.
-        check_etag(etag, etag_of(export.version), f"Export {export_id}")
-        await tools.engine.cancel_unended(session, [job.id])
-        await exports.remove(session, [export_id])
-        payload = cleanup_payload([(Area.EXPORTS, export_id)])
-        new = NewJob(kind=tools.kinds.export_cleanup, resource_id=export_id, payload=payload)
-        return (await tools.engine.submit(session, new)).job

@@ -13,12 +13,12 @@ from mistudio_datasets.domain.tokenizations import Tokenization, TokenizationSet
 from mistudio_datasets.service.settings import check_settings, require_tokenizer, settle
 from mistudio_datasets.service.tools import ModelInfo, Tools
 from mistudio_datasets.store import datasets, tokenizations
+from mistudio_jobs.joining import Asked, being_cancelled, join
 from mistudio_jobs.queue import NewJob
 from mistudio_jobs.started import Started
-from mistudio_jobs.states import JobState
 from mistudio_jobs.tables import Job
 from mistudio_servicekit.database import Session, new_id
-from mistudio_servicekit.errors import TokenizationNotReady
+from mistudio_servicekit.errors import MistudioError, TokenizationNotReady
 from mistudio_servicekit.pagination import Page, PageRequest
 from mistudio_servicekit.records import Lock
 from mistudio_servicekit.requests import check_request_id
@@ -55,7 +55,7 @@ async def create(tools: Tools, request: TokenizationRequest) -> Started[Tokeniza
     """
     request.check()
     async with tools.database.transaction() as session:
-        repeated = await _repeated(tools, session, request)
+        repeated = await _asked(tools, request).repeated(session)
         if repeated:
             return repeated
         dataset = await datasets.get(session, request.dataset_id)
@@ -67,50 +67,34 @@ async def create(tools: Tools, request: TokenizationRequest) -> Started[Tokeniza
         return await _join_or_start(tools, session, request, settings, model)
 
 
-async def _of_job(session: Session, job: Job) -> Started[Tokenization]:
-    return Started(await tokenizations.get(session, job.resource_id), job, joined=True)
-
-
 async def _join_or_start(
     tools: Tools, session: Session, request: TokenizationRequest, settings: TokenizationSettings, model: ModelInfo
 ) -> Started[Tokenization]:
     # Held against a deletion that would miss the new tokenization.
     dataset = await datasets.get(session, request.dataset_id, lock=Lock.SHARED)
     require_ready(dataset)
-    await tokenizations.lock_identity(session, dataset.id, model.id, settings)
-    known = await _repeated(tools, session, request) or await _alive(tools, session, dataset, model, settings)
+    same = dataset.id, model.id, settings
+    await tokenizations.lock_identity(session, *same)
+    asked = _asked(tools, request)
+    known = await asked.repeated(session) or await join(
+        tools.engine, session, await tokenizations.find_alive(session, *same), _being_cancelled
+    )
     if known:
-        kind, content = tools.kinds.tokenize, request.content()
-        await tools.engine.remember_request(session, kind, request.request_id, content, known.job)
-        return known
+        return await asked.remember(session, known)
     submission = await tools.engine.submit(session, _new_job(tools, request, settings, dataset, model))
     if submission.joined:
-        return await _of_job(session, submission.job)
+        return await asked.of_job(session, submission.job)
     tokenization = _new_tokenization(dataset, model, settings, submission.job)
     return Started(await tokenizations.add(session, tokenization), submission.job, joined=False)
 
 
-async def _repeated(tools: Tools, session: Session, request: TokenizationRequest) -> Started[Tokenization] | None:
-    """What the same request_id started before."""
-    job = await tools.engine.find_request(session, tools.kinds.tokenize, request.request_id, request.content())
-    return await _of_job(session, job) if job else None
+def _asked(tools: Tools, request: TokenizationRequest) -> Asked[Tokenization]:
+    return Asked(tools.engine, tools.kinds.tokenize, request.request_id, request.content(), tokenizations.get)
 
 
-async def _alive(
-    tools: Tools, session: Session, dataset: Dataset, model: ModelInfo, settings: TokenizationSettings
-) -> Started[Tokenization] | None:
-    tokenization = await tokenizations.find_alive(session, dataset.id, model.id, settings)
-    if tokenization is None:
-        return None
-    job = await tools.engine.get(session, tokenization.job_id)
-    if job.job_state is JobState.CANCELLING:
-        raise TokenizationNotReady(
-            f"The same tokenization {tokenization.id} is just being cancelled",
-            next_step="Repeat the call in a second to make it afresh",
-            retry_after_seconds=1.0,
-            metadata={"subject": f"tokenization/{tokenization.id}"},
-        )
-    return Started(tokenization, job, joined=True)
+def _being_cancelled(tokenization: Tokenization) -> MistudioError:
+    same, subject = f"The same tokenization {tokenization.id}", f"tokenization/{tokenization.id}"
+    return being_cancelled(TokenizationNotReady, same, subject, again="make it afresh")
 
 
 def _new_job(

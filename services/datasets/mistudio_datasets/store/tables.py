@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Computed, ForeignKey
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, query_expression
+from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column, query_expression
 
 from mistudio_servicekit.records import COLUMN_TYPES, ResourceRow
 
@@ -52,6 +52,7 @@ class TokenizationRow(ResourceRow, Base):
 
     Of the tokenizations with the same dataset, model and `settings_digest`, at most one is not ERROR or CANCELLED.
     `statistics` is `TokenizationStatistics.to_json()`, present once READY; read only where it is asked for.
+    `model_deleted_at` is NULL while the model is there; `model_deleted` tells the same, for filters.
     """
 
     __tablename__ = "tokenizations"
@@ -64,6 +65,8 @@ class TokenizationRow(ResourceRow, Base):
     tokens: Mapped[int]
     engine: Mapped[str]
     tokenizer_sha256: Mapped[str]
+    model_deleted_at: Mapped[datetime | None] = mapped_column()
+    model_deleted: Mapped[bool] = column_property(model_deleted_at.is_not(None), deferred=True)
     statistics: Mapped[dict[str, Any] | None] = mapped_column(deferred=True)
 
 

@@ -15,7 +15,7 @@ from mistudio_datasets.store.tables import TokenizationRow
 from mistudio_servicekit import records
 from mistudio_servicekit.database import Session
 from mistudio_servicekit.errors import TokenizationNotFound
-from mistudio_servicekit.filters import choice_of, time_value, uuid_value, whole_number
+from mistudio_servicekit.filters import choice_of, time_value, uuid_value, whole_number, yes_or_no
 from mistudio_servicekit.listing import Listing
 from mistudio_servicekit.pagination import Order, Page, PageRequest
 from mistudio_servicekit.records import Lock
@@ -30,6 +30,7 @@ _LISTING = Listing(
         "documents": whole_number,
         "size_bytes": whole_number,
         "engine": str,
+        "model_deleted": yes_or_no,
         "created_at": time_value,
     },
     orders={
@@ -137,6 +138,24 @@ async def change(session: Session, tokenization_id: UUID, values: Mapping[str, o
     return None if row is None else _tokenization(row)
 
 
+async def unmarked_models(session: Session) -> Sequence[UUID]:
+    """The models of all tokenizations, except those that are known to be deleted."""
+    wanted = select(TokenizationRow.model_id).where(TokenizationRow.model_deleted_at.is_(None)).distinct()
+    return (await session.scalars(wanted)).all()
+
+
+async def mark_model_deleted(session: Session, model_id: UUID, at: datetime) -> int:
+    """Note on every tokenization of the model that it is gone since `at`, unless noted before; how many are new."""
+    wanted = TokenizationRow.model_id == model_id, TokenizationRow.model_deleted_at.is_(None)
+    ids = (await session.scalars(select(TokenizationRow.id).where(*wanted))).all()
+    # Locked in the order in which deletions of datasets lock them.
+    rows = await records.lock_all(session, TokenizationRow, ids)
+    fresh = [row.id for row in rows if row.model_deleted_at is None]
+    for tokenization_id in fresh:
+        await change(session, tokenization_id, {"model_deleted_at": at})
+    return len(fresh)
+
+
 async def remove(session: Session, tokenization_ids: Sequence[UUID]) -> None:
     """Delete the rows."""
     await session.execute(delete(TokenizationRow).where(records.among(TokenizationRow.id, tokenization_ids)))
@@ -159,5 +178,6 @@ def _tokenization(row: TokenizationRow) -> Tokenization:
         job_id=row.job_id,
         create_time=row.created_at,
         update_time=row.updated_at,
+        model_delete_time=row.model_deleted_at,
         version=row.version,
     )

@@ -5,8 +5,10 @@ from __future__ import annotations
 from mistudio.models.v2 import model_pb2 as pb
 from mistudio.models.v2 import models_service_pb2 as service_pb
 from mistudio_jobs.events import error_message, timestamp
+from mistudio_models.api.settings_messages import load_settings, settings_message
 from mistudio_models.domain.models import Model, ModelFacts
 from mistudio_models.service.hub_source import HubModel
+from mistudio_models.service.models import DEFAULT_SETTINGS
 from mistudio_servicekit.changes import Change
 from mistudio_servicekit.pagination import PageRequest
 from mistudio_servicekit.requests import etag_of, parse_id
@@ -27,6 +29,9 @@ def model_message(model: Model) -> pb.Model:
         facts=facts_message(model.facts),
         size_bytes=model.size_bytes,
         labels=model.labels,
+        allow_patterns=model.allow_patterns,
+        deny_patterns=model.deny_patterns,
+        default_settings=settings_message(model.default_settings),
         epoch=model.epoch,
         job_id=str(model.job_id),
         create_time=timestamp(model.create_time),
@@ -52,6 +57,11 @@ def facts_message(facts: ModelFacts) -> pb.ModelFacts:
         has_tokenizer=facts.has_tokenizer,
         has_chat_template=facts.has_chat_template,
         needs_remote_code=facts.needs_remote_code,
+        head_size=facts.head_size,
+        intermediate_size=facts.intermediate_size,
+        experts=facts.experts,
+        quantization=facts.quantization,
+        weight_files=pb.WeightFiles.Value(f"WEIGHT_FILES_{facts.weight_files}"),
     )
 
 
@@ -79,6 +89,7 @@ def model_change(request: service_pb.UpdateModelRequest) -> Change:
 
     Raises:
         MissingField, MalformedId: it does not name a model.
+        InvalidArgument: its settings name a format or dtype that there is not.
     """
     model = request.model
     return Change(
@@ -88,6 +99,7 @@ def model_change(request: service_pb.UpdateModelRequest) -> Change:
         name=model.name,
         labels=dict(model.labels),
         etag=model.etag,
+        others={DEFAULT_SETTINGS: load_settings(f"model.{DEFAULT_SETTINGS}", model.default_settings)},
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from typing import Self
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from mistudio_servicekit.status import error_of_call
 
 _DEADLINE_SECONDS = 5.0
 _PAGE = 500
+_RUNNING = "status != READY AND status != ERROR AND status != CANCELLED"
 _OVER = (Reason.TOKENIZATION_NOT_FOUND, Reason.JOB_NOT_CANCELLABLE)
 
 
@@ -31,28 +33,31 @@ class DatasetsClient:
         self._channel = open_channel(target, services, deadline_seconds=_DEADLINE_SECONDS)
         self._tokenizations = pb_grpc.TokenizationsServiceStub(self._channel)
 
-    async def running_with(self, model_id: UUID) -> Sequence[UUID]:
-        """See `TokenizationDirectory.running_with`."""
-        ended = "status != READY AND status != ERROR AND status != CANCELLED"
-        request = pb.ListTokenizationsRequest(filter=f'model_id = "{model_id}" AND {ended}', page_size=_PAGE)
-        found: list[UUID] = []
+    async def running_with(self, model_ids: Collection[UUID]) -> Mapping[UUID, Sequence[UUID]]:
+        """See `TokenizationDirectory.running_with`; of many models by one question, as few tokenizations run."""
+        wanted = set(map(str, model_ids))
+        only = f' AND model_id = "{next(iter(wanted))}"' if len(wanted) == 1 else ""
+        request = pb.ListTokenizationsRequest(filter=_RUNNING + only, page_size=_PAGE)
+        found: dict[UUID, list[UUID]] = defaultdict(list)
         while True:
             try:
                 page = await self._tokenizations.ListTokenizations(request)
             except grpc.RpcError as error:
-                raise _understood(error, model_id) from error
-            found += [UUID(tokenization.id) for tokenization in page.tokenizations]
+                raise _understood(error) from error
+            for tokenization in page.tokenizations:
+                if tokenization.model_id in wanted:
+                    found[UUID(tokenization.model_id)].append(UUID(tokenization.id))
             if not page.next_page_token:
                 return found
             request.page_token = page.next_page_token
 
-    async def cancel(self, model_id: UUID, tokenization_id: UUID) -> None:
+    async def cancel(self, tokenization_id: UUID) -> None:
         """See `TokenizationDirectory.cancel`."""
         try:
             await self._tokenizations.CancelTokenization(pb.CancelTokenizationRequest(id=str(tokenization_id)))
         except grpc.RpcError as error:
             if error_of_call(error).reason not in _OVER:
-                raise _understood(error, model_id) from error
+                raise _understood(error) from error
 
     async def __aenter__(self) -> Self:
         return self
@@ -62,11 +67,11 @@ class DatasetsClient:
         await self._channel.close()
 
 
-def _understood(error: grpc.RpcError, model_id: UUID) -> Exception:
+def _understood(error: grpc.RpcError) -> Exception:
     known = error_of_call(error)
     if known.transient:
         return Unavailable(
-            f"The datasets service cannot be reached, and only it knows whether tokenizations need model {model_id}",
+            "The datasets service cannot be reached, and only it knows which tokenizations need the model",
             next_step="Try again in a few seconds",
         )
     return known

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any, Self
 from uuid import UUID
+
+from mistudio_models.domain.weights import LoadSettings
 
 
 class ModelStatus(StrEnum):
@@ -19,6 +23,15 @@ class ModelStatus(StrEnum):
     CANCELLED = "CANCELLED"
 
 
+class WeightFiles(StrEnum):
+    """What a repository's weights are kept in; mirrors `mistudio.models.v2.WeightFiles`."""
+
+    SAFETENSORS = "SAFETENSORS"
+    PICKLE = "PICKLE"
+    OTHER = "OTHER"
+    NONE = "NONE"
+
+
 @dataclass(frozen=True)
 class ModelFacts:
     """What a model is, from its configuration and weight headers; 0 and empty stand for "not said".
@@ -26,7 +39,9 @@ class ModelFacts:
     Attributes:
         architecture: architecture class, for example `LlamaForCausalLM`.
         model_type: model type of its configuration, for example `llama`.
-        parameters_by_dtype: exact parameters by dtype in the notation of safetensors (`BF16`).
+        parameters_by_dtype: exact parameters by the dtype they are stored in, in the notation of safetensors (`BF16`).
+            Tied weights are stored, and counted, once. Where the files are quantized, every code counts, however many
+            share a stored number, and scales do not.
         layers: transformer layers.
         hidden_size: width of the residual stream.
         attention_heads: attention heads.
@@ -36,6 +51,11 @@ class ModelFacts:
         has_tokenizer: whether the repository carries a tokenizer.
         has_chat_template: whether its tokenizer has a chat template.
         needs_remote_code: whether loading it needs code from the repository.
+        head_size: width of an attention head.
+        intermediate_size: width inside the MLP; of one expert where experts have a width of their own.
+        experts: of each mixture of experts; 0 where there are none.
+        quantization: how the files' own weights are quantized, for example `gptq`; empty where they are not.
+        weight_files: what the weights are kept in.
     """
 
     architecture: str = ""
@@ -50,6 +70,11 @@ class ModelFacts:
     has_tokenizer: bool = False
     has_chat_template: bool = False
     needs_remote_code: bool = False
+    head_size: int = 0
+    intermediate_size: int = 0
+    experts: int = 0
+    quantization: str = ""
+    weight_files: WeightFiles = WeightFiles.NONE
 
     @property
     def parameters(self) -> int:
@@ -62,8 +87,8 @@ class ModelFacts:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """The facts that `to_json` described."""
-        return cls(**value)
+        """The facts that `to_json` described, also by a version that knew fewer of them."""
+        return cls(**{**value, "weight_files": WeightFiles(value.get("weight_files", WeightFiles.SAFETENSORS))})
 
 
 @dataclass(frozen=True)
@@ -82,6 +107,9 @@ class Model:
         size_bytes: bytes of its files in the store; 0 until READY.
         error: why its status is ERROR, as `MistudioError.to_record` gives it.
         labels: for people and filters.
+        allow_patterns: globs that chose its files; empty chose all that are needed.
+        deny_patterns: globs that left files out.
+        default_settings: how it is loaded where a request does not say.
         job_id: the job that brings or brought it in.
         version: grows with every change.
     """
@@ -100,4 +128,18 @@ class Model:
     create_time: datetime
     update_time: datetime
     labels: Mapping[str, str] = field(default_factory=dict)
+    allow_patterns: tuple[str, ...] = ()
+    deny_patterns: tuple[str, ...] = ()
+    default_settings: LoadSettings = field(default_factory=LoadSettings)
     version: int = 1
+
+    @property
+    def selection(self) -> str:
+        """Which of the commit's files it has, see `selection_of`."""
+        return selection_of(self.allow_patterns, self.deny_patterns)
+
+
+def selection_of(allow_patterns: Sequence[str], deny_patterns: Sequence[str]) -> str:
+    """Which of a commit's files these patterns choose: empty for all that are needed, otherwise a digest of them."""
+    patterns = [sorted(set(allow_patterns)), sorted(set(deny_patterns))]
+    return sha256(json.dumps(patterns).encode()).hexdigest() if any(patterns) else ""

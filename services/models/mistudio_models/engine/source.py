@@ -34,12 +34,26 @@ def read_json(source: ModelSource, path: str) -> dict[str, Any]:
         return {}
     if size > MAX_JSON_BYTES:
         raise malformed(path, f"has {size:,} bytes, more than any such file needs")
+    return parse_object(path, source.read(path, 0, size))
+
+
+def parse_object(path: str, content: bytes, what: str = "") -> dict[str, Any]:
+    """The JSON object in `content`, which is (a part of) the file `path`.
+
+    Args:
+        path: of the file, for the error.
+        content: bytes of JSON.
+        what: begins the error's text, where `content` is but a part of the file.
+
+    Raises:
+        MalformedFile: it holds something else, or is nested too deeply to be read.
+    """
     try:
-        value = json.loads(source.read(path, 0, size))
-    except ValueError:
-        raise malformed(path, "is not JSON") from None
+        value = json.loads(content)
+    except (ValueError, RecursionError):
+        raise malformed(path, f"{what} is not JSON".strip()) from None
     if not isinstance(value, dict):
-        raise malformed(path, "is no JSON object")
+        raise malformed(path, f"{what} is no JSON object".strip())
     return value
 
 

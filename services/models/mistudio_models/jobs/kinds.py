@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mistudio_jobs.effects import NoEffects
 from mistudio_jobs.handler import JobKind
-from mistudio_models.jobs.effects import DownloadEffects
+from mistudio_models.jobs.effects import DownloadEffects, LoadEffects
 from mistudio_models.service.tools import Kinds
 from mistudio_servicekit.storage import Area
 
@@ -30,4 +30,12 @@ def job_kinds() -> Kinds:
         handler="mistudio_models.jobs.cleanup:run",
         effects=NoEffects(),
     )
-    return Kinds(download=download, cleanup=cleanup)
+    load = JobKind(
+        name="models.load",
+        pool=POOL,
+        resource_type=_MODEL,
+        handler="mistudio_models.jobs.load:run",
+        effects=LoadEffects(),
+        max_attempts=2,
+    )
+    return Kinds(download=download, cleanup=cleanup, load=load)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from mistudio_hub.formats import is_safetensors
 from mistudio_hub.metadata import HubClient
 from mistudio_hub.repository import DEFAULT_REVISION, RepoFile, RepoInfo, RepoType
-from mistudio_hub.snapshot import select_model_files, total_bytes
+from mistudio_hub.snapshot import total_bytes
 from mistudio_models.domain.models import ModelFacts
 from mistudio_models.engine.facts import model_facts
+from mistudio_models.engine.headers import SHARD_INDEX
+from mistudio_models.service.selection import EVERYTHING, FilePatterns
 from mistudio_servicekit.errors import RepoGated
 
 
@@ -23,7 +26,7 @@ class HubModel:
         files: all its files; empty where the Hub does not show them.
         selected: the files that a download takes.
         access_problem: why the files may not be read, or None if they may.
-        facts: what the model is; None where the files may not be read.
+        facts: what the model is, by the files that a download takes; None where the files may not be read.
     """
 
     repo: RepoInfo
@@ -39,7 +42,7 @@ class HubModel:
 
 
 @dataclass(frozen=True)
-class _HubFiles:
+class HubFiles:
     """The files of one commit, read over the network."""
 
     client: HubClient
@@ -56,17 +59,27 @@ class _HubFiles:
         return self.client.read_range(self.repo, path, start, length)
 
 
-def find_on_hub(client: HubClient, repo_id: str, revision: str) -> HubModel:
-    """The model `repo_id` at `revision` (empty: `main`).
+def find_on_hub(client: HubClient, repo_id: str, revision: str, patterns: FilePatterns = EVERYTHING) -> HubModel:
+    """The model `repo_id` at `revision` (empty: `main`), as far as `patterns` choose of its files.
 
     Raises:
-        InvalidArgument, RepoNotFound, RevisionNotFound: there is no such repository or revision.
+        InvalidArgument, RepoNotFound, RevisionNotFound: there is no such repository or revision, or no file is left.
         HubTokenInvalid: the Hub does not know the client's token.
         MalformedFile: its configuration or weight headers do not parse.
         HubUnavailable, HubRateLimited: the Hub does not answer.
     """
     repo = client.repo_info(RepoType.MODEL, repo_id, revision or DEFAULT_REVISION)
     files, problem = client.visible_files(repo)
-    selected = tuple(select_model_files(files)) if files else ()
-    facts = None if problem else model_facts(_HubFiles(client, repo, selected))
+    selected = tuple(patterns.choose(files))
+    facts = None if problem else model_facts(HubFiles(client, repo, _described(files, selected, patterns)))
     return HubModel(repo, files, selected, problem, facts)
+
+
+def _described(
+    files: Sequence[RepoFile], selected: tuple[RepoFile, ...], patterns: FilePatterns
+) -> tuple[RepoFile, ...]:
+    """The files that tell what the selected ones make up: an index of weights tells nothing where some are left out."""
+    weights = {file.path for file in files if is_safetensors(file.path)}
+    if patterns == EVERYTHING or weights <= {file.path for file in selected}:
+        return selected
+    return tuple(file for file in selected if file.path != SHARD_INDEX)

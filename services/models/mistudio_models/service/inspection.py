@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mistudio_models.service.hub_source import HubModel
+from mistudio_models.service.selection import EVERYTHING
 from mistudio_models.service.tools import Tools
 from mistudio_servicekit.errors import MissingField
 from mistudio_servicekit.requests import MAX_NAME, check_length
@@ -20,7 +21,7 @@ async def inspect(tools: Tools, repo_id: str, revision: str, hub_token: str) -> 
             answers.
     """
     check_source(repo_id, revision, hub_token)
-    return await tools.hub.find(hub_token, repo_id, revision)
+    return await tools.hub.find(hub_token, repo_id, revision, EVERYTHING)
 
 
 def check_source(repo_id: str, revision: str, hub_token: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
@@ -10,7 +10,11 @@ from uuid import UUID
 from mistudio_hub.lookup import HubLookup
 from mistudio_jobs.engine import JobEngine
 from mistudio_jobs.handler import JobKind
+from mistudio_models.domain.policy import Policy
+from mistudio_models.service.examiner import Examiner
+from mistudio_models.service.hub_outline import HubOutline
 from mistudio_models.service.hub_source import HubModel
+from mistudio_models.service.selection import FilePatterns
 from mistudio_servicekit.database import Database
 from mistudio_servicekit.storage import Store
 
@@ -21,24 +25,25 @@ class Kinds:
 
     download: JobKind
     cleanup: JobKind
+    load: JobKind
 
     def all(self) -> tuple[JobKind, ...]:
         """Every kind."""
-        return (self.download, self.cleanup)
+        return (self.download, self.cleanup, self.load)
 
 
 class TokenizationDirectory(Protocol):
     """Knows the tokenizations: the datasets service, seen from here."""
 
-    async def running_with(self, model_id: UUID) -> Sequence[UUID]:
-        """The tokenizations that are being made with the model, or wait for a worker.
+    async def running_with(self, model_ids: Collection[UUID]) -> Mapping[UUID, Sequence[UUID]]:
+        """The tokenizations that are being made with these models, or wait for a worker: by model, where there are any.
 
         Raises:
             Unavailable: the datasets service cannot be reached.
         """
 
-    async def cancel(self, model_id: UUID, tokenization_id: UUID) -> None:
-        """Stop a tokenization that is being made with the model; one that has ended meanwhile is no error.
+    async def cancel(self, tokenization_id: UUID) -> None:
+        """Stop a tokenization that is being made; one that has ended meanwhile is no error.
 
         Raises:
             Unavailable: the datasets service cannot be reached.
@@ -56,11 +61,17 @@ class Tools:
         store: the shared file store.
         hub: finds models on the Hub.
         tokenizations: knows what is made with models.
+        policy: what the operator allows.
+        outlines: finds what models on the Hub are made of.
+        examiner: works out what models need.
     """
 
     database: Database
     engine: JobEngine
     kinds: Kinds
     store: Store
-    hub: HubLookup[[str], HubModel]
+    hub: HubLookup[[str, FilePatterns], HubModel]
     tokenizations: TokenizationDirectory
+    policy: Policy
+    outlines: HubLookup[[str], HubOutline]
+    examiner: Examiner

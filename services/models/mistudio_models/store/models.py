@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import delete, select
 
 from mistudio_models.domain.models import Model, ModelFacts, ModelStatus
+from mistudio_models.domain.weights import LoadSettings, WeightFormat
 from mistudio_models.store.tables import ModelRow
 from mistudio_servicekit import records
 from mistudio_servicekit.database import Session
@@ -28,6 +29,9 @@ _LISTING = Listing(
         "name": str,
         "repo_id": str,
         "architecture": str,
+        "model_type": str,
+        "quantization": str,
+        "default_format": choice_of(*WeightFormat),
         "parameters": whole_number,
         "size_bytes": whole_number,
         "created_at": time_value,
@@ -53,11 +57,17 @@ async def add(session: Session, model: Model) -> Model:
         commit=model.commit,
         facts=model.facts.to_json(),
         architecture=model.facts.architecture,
+        model_type=model.facts.model_type,
+        quantization=model.facts.quantization,
         parameters=model.facts.parameters,
         epoch=model.epoch,
         size_bytes=model.size_bytes,
         error=None,
         labels=dict(model.labels),
+        allow_patterns=list(model.allow_patterns),
+        deny_patterns=list(model.deny_patterns),
+        selection=model.selection,
+        **settings_columns(model.default_settings),
         job_id=model.job_id,
         version=model.version,
     )
@@ -84,16 +94,37 @@ async def find(session: Session, model_id: UUID, *, lock: Lock = Lock.NONE) -> M
     return None if row is None else _model(row)
 
 
-async def find_alive(session: Session, repo_id: str, commit: str) -> Model | None:
-    """The model of this commit that is READY or on its way."""
-    wanted = ModelRow.repo_id == repo_id, ModelRow.commit == commit, ModelRow.status.not_in(_ENDED_BADLY)
-    row = await session.scalar(select(ModelRow).where(*wanted))
+async def find_by_v1_id(session: Session, v1_id: str) -> Model | None:
+    """The model that had this id before ids were UUIDs, where the UUID does not tell it."""
+    row = await session.scalar(select(ModelRow).where(ModelRow.v1_id == v1_id))
     return None if row is None else _model(row)
 
 
-async def lock_identity(session: Session, repo_id: str, commit: str) -> None:
-    """Wait for every other transaction that has locked the same commit of the same repository."""
-    await records.lock_identity(session, f"{repo_id}@{commit}")
+async def of_ids(session: Session, model_ids: Iterable[UUID]) -> Sequence[Model]:
+    """Those of the models that are there."""
+    return [_model(row) for row in await session.scalars(select(ModelRow).where(records.among(ModelRow.id, model_ids)))]
+
+
+async def job_ids(session: Session, model_ids: Iterable[UUID]) -> Sequence[UUID]:
+    """The jobs that bring or brought these models in."""
+    return (await session.scalars(select(ModelRow.job_id).where(records.among(ModelRow.id, model_ids)))).all()
+
+
+async def lock_all(session: Session, model_ids: Iterable[UUID]) -> Sequence[Model]:
+    """Those of the models that are not gone, held exclusively, by id."""
+    return [_model(row) for row in await records.lock_all(session, ModelRow, model_ids)]
+
+
+async def find_alive(session: Session, repo_id: str, commit: str, selection: str) -> Model | None:
+    """The model of this commit and selection of files (`domain.models.selection_of`) that is READY or on its way."""
+    same = ModelRow.repo_id == repo_id, ModelRow.commit == commit, ModelRow.selection == selection
+    row = await session.scalar(select(ModelRow).where(*same, ModelRow.status.not_in(_ENDED_BADLY)))
+    return None if row is None else _model(row)
+
+
+async def lock_identity(session: Session, repo_id: str, commit: str, selection: str) -> None:
+    """Wait for every other transaction that has locked the same selection of the same commit."""
+    await records.lock_identity(session, f"{repo_id}@{commit} {selection}")
 
 
 async def list_page(session: Session, request: PageRequest) -> Page[Model]:
@@ -111,9 +142,14 @@ async def change(session: Session, model_id: UUID, values: Mapping[str, object])
     return None if row is None else _model(row)
 
 
-async def remove(session: Session, model_id: UUID) -> None:
-    """Delete the row."""
-    await session.execute(delete(ModelRow).where(ModelRow.id == model_id))
+def settings_columns(settings: LoadSettings) -> dict[str, object]:
+    """The columns that tell how a model is loaded where a request does not say."""
+    return {"default_settings": settings.to_json(), "default_format": settings.format}
+
+
+async def remove(session: Session, model_ids: Iterable[UUID]) -> None:
+    """Delete the rows."""
+    await session.execute(delete(ModelRow).where(records.among(ModelRow.id, model_ids)))
 
 
 async def named_folders(session: Session, area: Area) -> set[tuple[UUID, int]]:
@@ -134,6 +170,9 @@ def _model(row: ModelRow) -> Model:
         size_bytes=row.size_bytes,
         error=row.error,
         labels=row.labels,
+        allow_patterns=tuple(row.allow_patterns),
+        deny_patterns=tuple(row.deny_patterns),
+        default_settings=LoadSettings.from_json(row.default_settings),
         job_id=row.job_id,
         create_time=row.created_at,
         update_time=row.updated_at,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
@@ -10,7 +9,7 @@ from uuid import uuid4
 import click
 
 from mistudio.datasets.v1 import dataset_pb2, datasets_service_pb2
-from mistudio_client.cli.failures import CommandFailed
+from mistudio_client.cli.deletions import tell_deletions
 from mistudio_client.cli.options import (
     detach_option,
     hub_token_option,
@@ -155,7 +154,8 @@ async def delete(session: Session, names: tuple[str, ...], force: bool) -> None:
     """Delete each DATASET (id, repository or name). Its files go in the background."""
     identifiers = [await dataset_id(session.client, name) for name in names]
     if len(identifiers) > 1:
-        await _delete_all(session, identifiers, force=force)
+        batch = datasets_service_pb2.BatchDeleteDatasetsRequest(ids=identifiers, force=force)
+        tell_deletions(session, await session.client.datasets.BatchDeleteDatasets(batch), "dataset")
         return
     request = datasets_service_pb2.DeleteDatasetRequest(id=identifiers[0], force=force)
     session.output.done(await session.client.datasets.DeleteDataset(request), f"Deleted dataset {identifiers[0]}.")
@@ -169,18 +169,6 @@ async def cancel(session: Session, dataset: str) -> None:
     identifier = await dataset_id(session.client, dataset)
     request = datasets_service_pb2.CancelDatasetRequest(id=identifier)
     session.output.done(await session.client.datasets.CancelDataset(request), f"Cancelled dataset {identifier}.")
-
-
-async def _delete_all(session: Session, identifiers: Sequence[str], *, force: bool) -> None:
-    """Delete what can be deleted; the rest is told on stderr and by the exit status."""
-    request = datasets_service_pb2.BatchDeleteDatasetsRequest(ids=identifiers, force=force)
-    answer = await session.client.datasets.BatchDeleteDatasets(request)
-    deleted, refused = len(answer.deleted_ids), len(answer.failures)
-    session.output.done(answer, f"Deleted {deleted} dataset{'' if deleted == 1 else 's'}.")
-    for failure in answer.failures:
-        session.output.note(f"{failure.id}: {failure.error.message}")
-    if refused:
-        raise CommandFailed(f"{refused} of {deleted + refused} datasets were not deleted.")
 
 
 async def _get(session: Session, identifier: str) -> dataset_pb2.Dataset:

@@ -21,7 +21,8 @@ _TELLING_UNITS = ("bytes", "rows", "sequences")
 def activity(job: job_pb2.Job) -> str:
     """What the job is doing, in a word or a few; from its second attempt on with its number."""
     running = job.state == job_pb2.JOB_STATE_RUNNING
-    words = (job.progress.stage if running else "") or _STATE_WORDS.get(job.state, "unknown state")
+    known = job.progress.stage if running else visible(job.wait.reason)
+    words = known or _STATE_WORDS.get(job.state, "unknown state")
     return f"{words} (attempt {job.attempt})" if job.attempt > 1 else words
 
 

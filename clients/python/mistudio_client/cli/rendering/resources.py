@@ -1,34 +1,31 @@
-"""Datasets, models, tokenizations, jobs and events as rows of tables and as lists of facts."""
+"""Datasets, tokenizations, jobs, workers and events as rows of tables and as lists of facts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from mistudio.datasets.v1 import dataset_pb2, derived_data_pb2, tokenization_pb2
 from mistudio.jobs.v1 import job_pb2
-from mistudio.models.v2 import model_pb2
 from mistudio_client.cli.rendering import progress as words
-from mistudio_client.cli.rendering.formats import byte_size, moment, number
+from mistudio_client.cli.rendering.facts import Facts, ending, known_count, known_size, origin
+from mistudio_client.cli.rendering.formats import moment, number
 from mistudio_client.cli.rendering.settings import settings_facts
 from mistudio_client.jobs import has_ended
 
-Facts = list[tuple[str, str]]
-
 DATASET_COLUMNS = ("id", "name", "status", "rows", "size", "created")
 DATASET_NUMERIC = "rows size"
-MODEL_COLUMNS = ("id", "name", "status", "architecture", "parameters", "size", "created")
-MODEL_NUMERIC = "parameters size"
 TOKENIZATION_COLUMNS = ("id", "dataset", "model", "status", "documents", "tokens", "created")
 TOKENIZATION_NUMERIC = "documents tokens"
 JOB_COLUMNS = ("id", "kind", "state", "attempt", "progress", "created")
 JOB_NUMERIC = "attempt"
+WORKER_COLUMNS = ("worker", "service", "pool", "host", "runs", "started", "heard of")
 EVENT_COLUMNS = ("time", "attempt", "what")
 
 
 def dataset_row(dataset: dataset_pb2.Dataset) -> Sequence[str]:
     """A dataset's cells for `DATASET_COLUMNS`."""
-    status, size = dataset_status(dataset), _size(dataset.size_bytes)
-    return (dataset.id, dataset.name, status, _count(dataset.rows), size, moment(dataset.create_time))
+    status, size = dataset_status(dataset), known_size(dataset.size_bytes)
+    return (dataset.id, dataset.name, status, known_count(dataset.rows), size, moment(dataset.create_time))
 
 
 def dataset_facts(dataset: dataset_pb2.Dataset) -> Facts:
@@ -38,18 +35,18 @@ def dataset_facts(dataset: dataset_pb2.Dataset) -> Facts:
         ("name", dataset.name),
         ("status", dataset_status(dataset)),
         ("error", dataset.error.message),
-        *_origin(dataset.repo_id, dataset.revision, dataset.commit),
+        *origin(dataset.repo_id, dataset.revision, dataset.commit),
         ("config", dataset.config),
         ("splits", ", ".join(f"{split.name} ({number(split.rows)} rows)" for split in dataset.splits)),
         ("columns", ", ".join(f"{column.name}: {column.type}" for column in dataset.columns)),
-        ("rows", _count(dataset.rows)),
-        ("size", _size(dataset.size_bytes)),
-        ("with all made of it", _size(dataset.disk_use.total_bytes)),
+        ("rows", known_count(dataset.rows)),
+        ("size", known_size(dataset.size_bytes)),
+        ("with all made of it", known_size(dataset.disk_use.total_bytes)),
         ("word index", derived_status(dataset.word_index)),
         ("column statistics", derived_status(dataset.column_statistics)),
-        ("damaged lines", _count(dataset.damaged_lines)),
+        ("damaged lines", known_count(dataset.damaged_lines)),
         *((f"  line {number(each.line)}", f"{each.reason}: {each.text}") for each in dataset.damaged),
-        *_end(dataset.labels, dataset.job_id),
+        *ending(dataset.labels, dataset.job_id),
     ]
 
 
@@ -64,69 +61,10 @@ def derived_status(derived: derived_data_pb2.DerivedData) -> str:
     return "" if derived.status == derived_data_pb2.DERIVED_STATUS_UNSPECIFIED else name
 
 
-def model_row(model: model_pb2.Model) -> Sequence[str]:
-    """A model's cells for `MODEL_COLUMNS`."""
-    facts = model.facts
-    figures = (facts.architecture, _count(facts.parameters), _size(model.size_bytes))
-    return (model.id, model.name, model_status(model), *figures, moment(model.create_time))
-
-
-def model_facts(model: model_pb2.Model) -> Facts:
-    """Everything about a model."""
-    return [
-        ("id", model.id),
-        ("name", model.name),
-        ("status", model_status(model)),
-        ("error", model.error.message),
-        *_origin(model.repo_id, model.revision, model.commit),
-        ("size", _size(model.size_bytes)),
-        *architecture_facts(model.facts),
-        *_end(model.labels, model.job_id),
-    ]
-
-
-def model_status(model: model_pb2.Model) -> str:
-    """The status without its prefix."""
-    return model_pb2.ModelStatus.Name(model.status).removeprefix("MODEL_STATUS_")
-
-
-def inspection_facts(inspection: model_pb2.ModelInspection) -> Facts:
-    """What the Hub says about a model."""
-    gate = model_pb2.Gate.Name(inspection.gate).removeprefix("GATE_").lower()
-    selected = sum(file.selected for file in inspection.files)
-    access = "yes" if inspection.accessible else f"no: {inspection.access_problem}"
-    return [
-        *_origin(inspection.repo_id, inspection.revision, inspection.commit),
-        ("gate", gate),
-        ("private", "yes" if inspection.private else ""),
-        ("accessible", access),
-        ("download", f"{byte_size(inspection.download_bytes)}, {selected} of {len(inspection.files)} files"),
-        *architecture_facts(inspection.facts),
-    ]
-
-
-def architecture_facts(facts: model_pb2.ModelFacts) -> Facts:
-    """What a model is; figures that are not known are left out."""
-    by_dtype = ", ".join(f"{number(each.parameters)} {each.dtype}" for each in facts.parameters_by_dtype)
-    return [
-        ("architecture", facts.architecture or facts.model_type),
-        ("parameters", by_dtype or _count(facts.parameters)),
-        ("layers", _count(facts.layers)),
-        ("hidden size", _count(facts.hidden_size)),
-        ("attention heads", _count(facts.attention_heads)),
-        ("key and value heads", _count(facts.key_value_heads)),
-        ("context length", _count(facts.context_length)),
-        ("vocabulary", _count(facts.vocabulary_size)),
-        ("tokenizer", "yes" if facts.has_tokenizer else "none"),
-        ("chat template", "yes" if facts.has_chat_template else ""),
-        ("remote code", "needed" if facts.needs_remote_code else ""),
-    ]
-
-
 def tokenization_row(tokenization: tokenization_pb2.Tokenization) -> Sequence[str]:
     """A tokenization's cells for `TOKENIZATION_COLUMNS`."""
     parents = (tokenization.dataset_id, tokenization.model_id, tokenization_status(tokenization))
-    counts = (_count(tokenization.documents), _count(tokenization.tokens))
+    counts = (known_count(tokenization.documents), known_count(tokenization.tokens))
     return (tokenization.id, *parents, *counts, moment(tokenization.create_time))
 
 
@@ -136,12 +74,13 @@ def tokenization_facts(tokenization: tokenization_pb2.Tokenization) -> Facts:
         ("id", tokenization.id),
         ("dataset", tokenization.dataset_id),
         ("model", tokenization.model_id),
+        ("model deleted", moment(tokenization.model_delete_time)),
         ("status", tokenization_status(tokenization)),
         ("error", tokenization.error.message),
         *settings_facts(tokenization.settings),
-        ("documents", _count(tokenization.documents)),
-        ("tokens", _count(tokenization.tokens)),
-        ("size", _size(tokenization.size_bytes)),
+        ("documents", known_count(tokenization.documents)),
+        ("tokens", known_count(tokenization.tokens)),
+        ("size", known_size(tokenization.size_bytes)),
         ("engine", tokenization.engine),
         ("tokenizer sha256", tokenization.tokenizer_sha256),
         ("folder in the store", tokenization.store_path),
@@ -186,6 +125,13 @@ def job_state(job: job_pb2.Job) -> str:
     return job_pb2.JobState.Name(job.state).removeprefix("JOB_STATE_")
 
 
+def worker_row(worker: job_pb2.Worker) -> Sequence[str]:
+    """A worker's cells for `WORKER_COLUMNS`."""
+    place = (worker.name, worker.service, worker.pool, worker.host)
+    runs = f"job {worker.job_id}" if worker.job_id else ""
+    return (*place, runs, moment(worker.start_time), moment(worker.seen_time))
+
+
 def event_row(event: job_pb2.JobEvent) -> Sequence[str]:
     """An event's cells for `EVENT_COLUMNS`."""
     if event.HasField("state_changed"):
@@ -204,19 +150,3 @@ def _progress(job: job_pb2.Job) -> str:
 def _attempt(attempt: job_pb2.JobAttempt) -> str:
     parts = (attempt.outcome or "running", f"on {attempt.worker}", f"from {moment(attempt.start_time)}")
     return ", ".join([*parts, attempt.error.message] if attempt.error.message else parts)
-
-
-def _origin(repo_id: str, revision: str, commit: str) -> Facts:
-    return [("repository", repo_id), ("revision", revision), ("commit", commit)]
-
-
-def _end(labels: Mapping[str, str], job_id: str) -> Facts:
-    return [("labels", ", ".join(f"{name}={value}" for name, value in sorted(labels.items()))), ("job", job_id)]
-
-
-def _count(value: int) -> str:
-    return number(value) if value else ""
-
-
-def _size(value: int) -> str:
-    return byte_size(value) if value else ""

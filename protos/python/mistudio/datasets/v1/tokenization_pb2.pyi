@@ -245,6 +245,7 @@ class Tokenization(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    MODEL_DELETE_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUID of the tokenization."""
     dataset_id: _builtins.str
@@ -285,6 +286,10 @@ class Tokenization(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it last changed."""
 
+    @_builtins.property
+    def model_delete_time(self) -> _timestamp_pb2.Timestamp:
+        """When the model was deleted; absent while it is there. The tokenization stays readable without it."""
+
     def __init__(
         self,
         *,
@@ -304,10 +309,11 @@ class Tokenization(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        model_delete_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "error", b"error", "settings", b"settings", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "error", b"error", "model_delete_time", b"model_delete_time", "settings", b"settings", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "dataset_id", b"dataset_id", "documents", b"documents", "engine", b"engine", "error", b"error", "etag", b"etag", "id", b"id", "job_id", b"job_id", "model_id", b"model_id", "settings", b"settings", "size_bytes", b"size_bytes", "status", b"status", "store_path", b"store_path", "tokenizer_sha256", b"tokenizer_sha256", "tokens", b"tokens", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "dataset_id", b"dataset_id", "documents", b"documents", "engine", b"engine", "error", b"error", "etag", b"etag", "id", b"id", "job_id", b"job_id", "model_delete_time", b"model_delete_time", "model_id", b"model_id", "settings", b"settings", "size_bytes", b"size_bytes", "status", b"status", "store_path", b"store_path", "tokenizer_sha256", b"tokenizer_sha256", "tokens", b"tokens", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -230,8 +230,8 @@ class ListTokenizationsRequest(_message.Message):
     page_token: _builtins.str
     """`next_page_token` of the page before; empty for the first."""
     filter: _builtins.str
-    """AIP-160 subset over status, dataset_id, model_id, tokens, documents, size_bytes, engine, created_at. Example:
-    `status = READY`.
+    """AIP-160 subset over status, dataset_id, model_id, model_deleted, tokens, documents, size_bytes, engine, created_at.
+    Example: `status = READY AND model_deleted = false`.
     """
     order_by: _builtins.str
     """`created_at`, `tokens`, `documents` or `size_bytes`, each with `desc` if wished; default `created_at desc`."""

@@ -142,6 +142,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the export is just being cancelled; it can be made afresh in a moment."""
     ERROR_REASON_VIEW_EMPTY: _ErrorReason.ValueType  # 59
     """FAILED_PRECONDITION: the view has no sequence of its full length, so there is nothing to export."""
+    ERROR_REASON_PICKLE_REFUSED: _ErrorReason.ValueType  # 60
+    """PERMISSION_DENIED: weights are there as pickles only, and the request or the operator does not allow them."""
+    ERROR_REASON_REMOTE_CODE_REFUSED: _ErrorReason.ValueType  # 61
+    """PERMISSION_DENIED: code from the repository would be run, and the request or the operator does not allow it."""
+    ERROR_REASON_MODEL_NOT_LOADED: _ErrorReason.ValueType  # 62
+    """NOT_FOUND: the model is not loaded, or not on this worker, or not in this way."""
+    ERROR_REASON_ARCHITECTURE_UNSUPPORTED: _ErrorReason.ValueType  # 63
+    """FAILED_PRECONDITION: no installed code knows the model's architecture, or its files do not fit it."""
+    ERROR_REASON_WEIGHTS_MISSING: _ErrorReason.ValueType  # 64
+    """FAILED_PRECONDITION: the model's repository has no weights that can be loaded."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The machine-readable cause of an error. A failed call carries `google.rpc.ErrorInfo` with domain
@@ -268,4 +278,14 @@ ERROR_REASON_EXPORT_NOT_READY: ErrorReason.ValueType  # 58
 """FAILED_PRECONDITION: the export is just being cancelled; it can be made afresh in a moment."""
 ERROR_REASON_VIEW_EMPTY: ErrorReason.ValueType  # 59
 """FAILED_PRECONDITION: the view has no sequence of its full length, so there is nothing to export."""
+ERROR_REASON_PICKLE_REFUSED: ErrorReason.ValueType  # 60
+"""PERMISSION_DENIED: weights are there as pickles only, and the request or the operator does not allow them."""
+ERROR_REASON_REMOTE_CODE_REFUSED: ErrorReason.ValueType  # 61
+"""PERMISSION_DENIED: code from the repository would be run, and the request or the operator does not allow it."""
+ERROR_REASON_MODEL_NOT_LOADED: ErrorReason.ValueType  # 62
+"""NOT_FOUND: the model is not loaded, or not on this worker, or not in this way."""
+ERROR_REASON_ARCHITECTURE_UNSUPPORTED: ErrorReason.ValueType  # 63
+"""FAILED_PRECONDITION: no installed code knows the model's architecture, or its files do not fit it."""
+ERROR_REASON_WEIGHTS_MISSING: ErrorReason.ValueType  # 64
+"""FAILED_PRECONDITION: the model's repository has no weights that can be loaded."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -297,6 +297,7 @@ class Job(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     AVAILABLE_AT_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUID of the job."""
     service: _builtins.str
@@ -349,6 +350,10 @@ class Job(_message.Message):
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobAttempt]:
         """Every attempt, oldest first. Filled by GetJob only."""
 
+    @_builtins.property
+    def wait(self) -> Global___JobWait:
+        """What it waits for while it is QUEUED; absent otherwise, and in events."""
+
     def __init__(
         self,
         *,
@@ -370,14 +375,101 @@ class Job(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         available_at: _timestamp_pb2.Timestamp | None = ...,
         attempts: _abc.Iterable[Global___JobAttempt] | None = ...,
+        wait: Global___JobWait | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["available_at", b"available_at", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "progress", b"progress", "result", b"result", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["available_at", b"available_at", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "progress", b"progress", "result", b"result", "start_time", b"start_time", "wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "attempts", b"attempts", "available_at", b"available_at", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "id", b"id", "kind", b"kind", "max_attempts", b"max_attempts", "pool", b"pool", "progress", b"progress", "resource_id", b"resource_id", "resource_type", b"resource_type", "result", b"result", "service", b"service", "start_time", b"start_time", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "attempts", b"attempts", "available_at", b"available_at", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "id", b"id", "kind", b"kind", "max_attempts", b"max_attempts", "pool", b"pool", "progress", b"progress", "resource_id", b"resource_id", "resource_type", b"resource_type", "result", b"result", "service", b"service", "start_time", b"start_time", "state", b"state", "version", b"version", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Job: _TypeAlias = Job  # noqa: Y015
+
+@_typing.final
+class JobWait(_message.Message):
+    """What a queued job waits for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AHEAD_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ahead: _builtins.int
+    """Queued jobs that the same pool runs before it."""
+    workers: _builtins.int
+    """Workers of the pool that are there."""
+    reason: _builtins.str
+    """The same in words: `waiting for a gpu worker, 3 ahead`."""
+    def __init__(
+        self,
+        *,
+        ahead: _builtins.int = ...,
+        workers: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ahead", b"ahead", "reason", b"reason", "workers", b"workers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobWait: _TypeAlias = JobWait  # noqa: Y015
+
+@_typing.final
+class Worker(_message.Message):
+    """A process that runs jobs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    SEEN_TIME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    service: _builtins.str
+    """Service whose jobs it runs."""
+    pool: _builtins.str
+    """Pool whose jobs it takes, for example `cpu`."""
+    host: _builtins.str
+    """Host that it runs on."""
+    job_id: _builtins.str
+    """UUID of the job that it runs; empty while it waits."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it started."""
+
+    @_builtins.property
+    def seen_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was last heard of; one that has been silent for 15 seconds is not listed."""
+
+    @_builtins.property
+    def state(self) -> _struct_pb2.Struct:
+        """What it has and holds, as its service tells: devices, loaded models."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        service: _builtins.str = ...,
+        pool: _builtins.str = ...,
+        host: _builtins.str = ...,
+        job_id: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        seen_time: _timestamp_pb2.Timestamp | None = ...,
+        state: _struct_pb2.Struct | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["seen_time", b"seen_time", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "job_id", b"job_id", "name", b"name", "pool", b"pool", "seen_time", b"seen_time", "service", b"service", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Worker: _TypeAlias = Worker  # noqa: Y015
 
 @_typing.final
 class JobEvent(_message.Message):

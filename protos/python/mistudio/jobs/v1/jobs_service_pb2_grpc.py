@@ -76,6 +76,11 @@ class JobsServiceStub:
                 request_serializer=mistudio_dot_jobs_dot_v1_dot_jobs__service__pb2.GetProgressHistoryRequest.SerializeToString,
                 response_deserializer=mistudio_dot_jobs_dot_v1_dot_jobs__service__pb2.GetProgressHistoryResponse.FromString,
                 _registered_method=True)
+        self.ListWorkers = channel.unary_unary(
+                '/mistudio.jobs.v1.JobsService/ListWorkers',
+                request_serializer=mistudio_dot_jobs_dot_v1_dot_jobs__service__pb2.ListWorkersRequest.SerializeToString,
+                response_deserializer=mistudio_dot_jobs_dot_v1_dot_jobs__service__pb2.ListWorkersResponse.FromString,
+                _registered_method=True)
 
 
 class JobsServiceServicer:
@@ -139,6 +144,13 @@ class JobsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListWorkers(self, request, context):
+        """The workers that are there, by service, pool and name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JobsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -181,6 +193,11 @@ def add_JobsServiceServicer_to_server(servicer, server):
                     servicer.GetProgressHistory,
                     request_deserializer=mistudio_dot_jobs_dot_v1_dot_jobs__service__pb2.GetProgressHistoryRequest.FromString,
                     response_serializer=mistudio_dot_jobs_dot_v1_dot_jobs__service__pb2.GetProgressHistoryResponse.SerializeToString,
+            ),
+            'ListWorkers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWorkers,
+                    request_deserializer=mistudio_dot_jobs_dot_v1_dot_jobs__service__pb2.ListWorkersRequest.FromString,
+                    response_serializer=mistudio_dot_jobs_dot_v1_dot_jobs__service__pb2.ListWorkersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -401,6 +418,33 @@ class JobsService:
             '/mistudio.jobs.v1.JobsService/GetProgressHistory',
             mistudio_dot_jobs_dot_v1_dot_jobs__service__pb2.GetProgressHistoryRequest.SerializeToString,
             mistudio_dot_jobs_dot_v1_dot_jobs__service__pb2.GetProgressHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWorkers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mistudio.jobs.v1.JobsService/ListWorkers',
+            mistudio_dot_jobs_dot_v1_dot_jobs__service__pb2.ListWorkersRequest.SerializeToString,
+            mistudio_dot_jobs_dot_v1_dot_jobs__service__pb2.ListWorkersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,6 +51,8 @@ class JobsServiceStub:
     """A page of the event log, oldest first. Gateway only."""
     GetProgressHistory: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.GetProgressHistoryRequest, _jobs_service_pb2.GetProgressHistoryResponse]
     """A page of a job's kept progress points, oldest first; kept 90 days."""
+    ListWorkers: _grpc.UnaryUnaryMultiCallable[_jobs_service_pb2.ListWorkersRequest, _jobs_service_pb2.ListWorkersResponse]
+    """The workers that are there, by service, pool and name."""
 
 @_typing.type_check_only
 class JobsServiceAsyncStub(JobsServiceStub):
@@ -75,6 +77,8 @@ class JobsServiceAsyncStub(JobsServiceStub):
     """A page of the event log, oldest first. Gateway only."""
     GetProgressHistory: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.GetProgressHistoryRequest, _jobs_service_pb2.GetProgressHistoryResponse]  # type: ignore[assignment]
     """A page of a job's kept progress points, oldest first; kept 90 days."""
+    ListWorkers: _aio.UnaryUnaryMultiCallable[_jobs_service_pb2.ListWorkersRequest, _jobs_service_pb2.ListWorkersResponse]  # type: ignore[assignment]
+    """The workers that are there, by service, pool and name."""
 
 class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Long work: look at it, cancel it, retry it, watch it live. At the gateway it covers the jobs of every service; a
@@ -144,5 +148,13 @@ class JobsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_service_pb2.GetProgressHistoryResponse, _abc.Awaitable[_jobs_service_pb2.GetProgressHistoryResponse]]:
         """A page of a job's kept progress points, oldest first; kept 90 days."""
+
+    @_abc_1.abstractmethod
+    def ListWorkers(
+        self,
+        request: _jobs_service_pb2.ListWorkersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_service_pb2.ListWorkersResponse, _abc.Awaitable[_jobs_service_pb2.ListWorkersResponse]]:
+        """The workers that are there, by service, pool and name."""
 
 def add_JobsServiceServicer_to_server(servicer: JobsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

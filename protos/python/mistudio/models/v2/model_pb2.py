@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from mistudio.jobs.v1 import job_pb2 as mistudio_dot_jobs_dot_v1_dot_job__pb2
+from mistudio.models.v2 import weights_pb2 as mistudio_dot_models_dot_v2_dot_weights__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1emistudio/models/v2/model.proto\x12\x12mistudio.models.v2\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amistudio/jobs/v1/job.proto\"3\n\x0eParameterCount\x12\r\n\x05\x64type\x18\x01 \x01(\t\x12\x12\n\nparameters\x18\x02 \x01(\x03\"\xe0\x02\n\nModelFacts\x12\x14\n\x0c\x61rchitecture\x18\x01 \x01(\t\x12\x12\n\nmodel_type\x18\x02 \x01(\t\x12\x12\n\nparameters\x18\x03 \x01(\x03\x12?\n\x13parameters_by_dtype\x18\x04 \x03(\x0b\x32\".mistudio.models.v2.ParameterCount\x12\x0e\n\x06layers\x18\x05 \x01(\x05\x12\x13\n\x0bhidden_size\x18\x06 \x01(\x05\x12\x17\n\x0f\x61ttention_heads\x18\x07 \x01(\x05\x12\x17\n\x0fkey_value_heads\x18\x08 \x01(\x05\x12\x16\n\x0e\x63ontext_length\x18\t \x01(\x03\x12\x17\n\x0fvocabulary_size\x18\n \x01(\x03\x12\x15\n\rhas_tokenizer\x18\x0b \x01(\x08\x12\x19\n\x11has_chat_template\x18\x0c \x01(\x08\x12\x19\n\x11needs_remote_code\x18\r \x01(\x08\"?\n\tModelFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x10\n\x08selected\x18\x03 \x01(\x08\"\x9e\x02\n\x0fModelInspection\x12\x0f\n\x07repo_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x0e\n\x06\x63ommit\x18\x03 \x01(\t\x12&\n\x04gate\x18\x04 \x01(\x0e\x32\x18.mistudio.models.v2.Gate\x12\x0f\n\x07private\x18\x05 \x01(\x08\x12\x12\n\naccessible\x18\x06 \x01(\x08\x12\x16\n\x0e\x61\x63\x63\x65ss_problem\x18\x07 \x01(\t\x12-\n\x05\x66\x61\x63ts\x18\x08 \x01(\x0b\x32\x1e.mistudio.models.v2.ModelFacts\x12,\n\x05\x66iles\x18\t \x03(\x0b\x32\x1d.mistudio.models.v2.ModelFile\x12\x16\n\x0e\x64ownload_bytes\x18\n \x01(\x03\"\xe8\x03\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12/\n\x06status\x18\x03 \x01(\x0e\x32\x1f.mistudio.models.v2.ModelStatus\x12)\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x1a.mistudio.jobs.v1.JobError\x12\x0f\n\x07repo_id\x18\x05 \x01(\t\x12\x10\n\x08revision\x18\x06 \x01(\t\x12\x0e\n\x06\x63ommit\x18\x07 \x01(\t\x12-\n\x05\x66\x61\x63ts\x18\x08 \x01(\x0b\x32\x1e.mistudio.models.v2.ModelFacts\x12\x12\n\nsize_bytes\x18\t \x01(\x03\x12\x35\n\x06labels\x18\n \x03(\x0b\x32%.mistudio.models.v2.Model.LabelsEntry\x12\r\n\x05\x65poch\x18\x0b \x01(\x03\x12\x0e\n\x06job_id\x18\x0c \x01(\t\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x0f \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\x95\x01\n\x0bModelStatus\x12\x1c\n\x18MODEL_STATUS_UNSPECIFIED\x10\x00\x12\x1c\n\x18MODEL_STATUS_DOWNLOADING\x10\x01\x12\x16\n\x12MODEL_STATUS_READY\x10\x02\x12\x16\n\x12MODEL_STATUS_ERROR\x10\x03\x12\x1a\n\x16MODEL_STATUS_CANCELLED\x10\x04*P\n\x04Gate\x12\x14\n\x10GATE_UNSPECIFIED\x10\x00\x12\r\n\tGATE_OPEN\x10\x01\x12\x12\n\x0eGATE_AUTOMATIC\x10\x02\x12\x0f\n\x0bGATE_MANUAL\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1emistudio/models/v2/model.proto\x12\x12mistudio.models.v2\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amistudio/jobs/v1/job.proto\x1a mistudio/models/v2/weights.proto\"3\n\x0eParameterCount\x12\r\n\x05\x64type\x18\x01 \x01(\t\x12\x12\n\nparameters\x18\x02 \x01(\x03\"\xec\x03\n\nModelFacts\x12\x14\n\x0c\x61rchitecture\x18\x01 \x01(\t\x12\x12\n\nmodel_type\x18\x02 \x01(\t\x12\x12\n\nparameters\x18\x03 \x01(\x03\x12?\n\x13parameters_by_dtype\x18\x04 \x03(\x0b\x32\".mistudio.models.v2.ParameterCount\x12\x0e\n\x06layers\x18\x05 \x01(\x05\x12\x13\n\x0bhidden_size\x18\x06 \x01(\x05\x12\x17\n\x0f\x61ttention_heads\x18\x07 \x01(\x05\x12\x17\n\x0fkey_value_heads\x18\x08 \x01(\x05\x12\x16\n\x0e\x63ontext_length\x18\t \x01(\x03\x12\x17\n\x0fvocabulary_size\x18\n \x01(\x03\x12\x15\n\rhas_tokenizer\x18\x0b \x01(\x08\x12\x19\n\x11has_chat_template\x18\x0c \x01(\x08\x12\x19\n\x11needs_remote_code\x18\r \x01(\x08\x12\x11\n\thead_size\x18\x0e \x01(\x05\x12\x19\n\x11intermediate_size\x18\x0f \x01(\x05\x12\x0f\n\x07\x65xperts\x18\x10 \x01(\x05\x12\x14\n\x0cquantization\x18\x11 \x01(\t\x12\x35\n\x0cweight_files\x18\x12 \x01(\x0e\x32\x1f.mistudio.models.v2.WeightFiles\"?\n\tModelFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x10\n\x08selected\x18\x03 \x01(\x08\"\x9e\x02\n\x0fModelInspection\x12\x0f\n\x07repo_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x0e\n\x06\x63ommit\x18\x03 \x01(\t\x12&\n\x04gate\x18\x04 \x01(\x0e\x32\x18.mistudio.models.v2.Gate\x12\x0f\n\x07private\x18\x05 \x01(\x08\x12\x12\n\naccessible\x18\x06 \x01(\x08\x12\x16\n\x0e\x61\x63\x63\x65ss_problem\x18\x07 \x01(\t\x12-\n\x05\x66\x61\x63ts\x18\x08 \x01(\x0b\x32\x1e.mistudio.models.v2.ModelFacts\x12,\n\x05\x66iles\x18\t \x03(\x0b\x32\x1d.mistudio.models.v2.ModelFile\x12\x16\n\x0e\x64ownload_bytes\x18\n \x01(\x03\"\xd3\x04\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12/\n\x06status\x18\x03 \x01(\x0e\x32\x1f.mistudio.models.v2.ModelStatus\x12)\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x1a.mistudio.jobs.v1.JobError\x12\x0f\n\x07repo_id\x18\x05 \x01(\t\x12\x10\n\x08revision\x18\x06 \x01(\t\x12\x0e\n\x06\x63ommit\x18\x07 \x01(\t\x12-\n\x05\x66\x61\x63ts\x18\x08 \x01(\x0b\x32\x1e.mistudio.models.v2.ModelFacts\x12\x12\n\nsize_bytes\x18\t \x01(\x03\x12\x35\n\x06labels\x18\n \x03(\x0b\x32%.mistudio.models.v2.Model.LabelsEntry\x12\r\n\x05\x65poch\x18\x0b \x01(\x03\x12\x0e\n\x06job_id\x18\x0c \x01(\t\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x0f \x01(\t\x12\x16\n\x0e\x61llow_patterns\x18\x10 \x03(\t\x12\x15\n\rdeny_patterns\x18\x11 \x03(\t\x12:\n\x10\x64\x65\x66\x61ult_settings\x18\x12 \x01(\x0b\x32 .mistudio.models.v2.LoadSettings\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\x95\x01\n\x0bModelStatus\x12\x1c\n\x18MODEL_STATUS_UNSPECIFIED\x10\x00\x12\x1c\n\x18MODEL_STATUS_DOWNLOADING\x10\x01\x12\x16\n\x12MODEL_STATUS_READY\x10\x02\x12\x16\n\x12MODEL_STATUS_ERROR\x10\x03\x12\x1a\n\x16MODEL_STATUS_CANCELLED\x10\x04*P\n\x04Gate\x12\x14\n\x10GATE_UNSPECIFIED\x10\x00\x12\r\n\tGATE_OPEN\x10\x01\x12\x12\n\x0eGATE_AUTOMATIC\x10\x02\x12\x0f\n\x0bGATE_MANUAL\x10\x03*\x91\x01\n\x0bWeightFiles\x12\x1c\n\x18WEIGHT_FILES_UNSPECIFIED\x10\x00\x12\x1c\n\x18WEIGHT_FILES_SAFETENSORS\x10\x01\x12\x17\n\x13WEIGHT_FILES_PICKLE\x10\x02\x12\x16\n\x12WEIGHT_FILES_OTHER\x10\x03\x12\x15\n\x11WEIGHT_FILES_NONE\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,20 +36,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MODEL_LABELSENTRY']._loaded_options = None
   _globals['_MODEL_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_MODELSTATUS']._serialized_start=1369
-  _globals['_MODELSTATUS']._serialized_end=1518
-  _globals['_GATE']._serialized_start=1520
-  _globals['_GATE']._serialized_end=1600
-  _globals['_PARAMETERCOUNT']._serialized_start=115
-  _globals['_PARAMETERCOUNT']._serialized_end=166
-  _globals['_MODELFACTS']._serialized_start=169
-  _globals['_MODELFACTS']._serialized_end=521
-  _globals['_MODELFILE']._serialized_start=523
-  _globals['_MODELFILE']._serialized_end=586
-  _globals['_MODELINSPECTION']._serialized_start=589
-  _globals['_MODELINSPECTION']._serialized_end=875
-  _globals['_MODEL']._serialized_start=878
-  _globals['_MODEL']._serialized_end=1366
-  _globals['_MODEL_LABELSENTRY']._serialized_start=1321
-  _globals['_MODEL_LABELSENTRY']._serialized_end=1366
+  _globals['_MODELSTATUS']._serialized_start=1650
+  _globals['_MODELSTATUS']._serialized_end=1799
+  _globals['_GATE']._serialized_start=1801
+  _globals['_GATE']._serialized_end=1881
+  _globals['_WEIGHTFILES']._serialized_start=1884
+  _globals['_WEIGHTFILES']._serialized_end=2029
+  _globals['_PARAMETERCOUNT']._serialized_start=149
+  _globals['_PARAMETERCOUNT']._serialized_end=200
+  _globals['_MODELFACTS']._serialized_start=203
+  _globals['_MODELFACTS']._serialized_end=695
+  _globals['_MODELFILE']._serialized_start=697
+  _globals['_MODELFILE']._serialized_end=760
+  _globals['_MODELINSPECTION']._serialized_start=763
+  _globals['_MODELINSPECTION']._serialized_end=1049
+  _globals['_MODEL']._serialized_start=1052
+  _globals['_MODEL']._serialized_end=1647
+  _globals['_MODEL_LABELSENTRY']._serialized_start=1602
+  _globals['_MODEL_LABELSENTRY']._serialized_end=1647
 # @@protoc_insertion_point(module_scope)

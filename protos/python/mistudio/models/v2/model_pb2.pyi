@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from mistudio.jobs.v1 import job_pb2 as _job_pb2
+from mistudio.models.v2 import weights_pb2 as _weights_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -81,6 +82,38 @@ GATE_MANUAL: Gate.ValueType  # 3
 """Terms must be accepted; access is given by hand."""
 Global___Gate: _TypeAlias = Gate  # noqa: Y015
 
+class _WeightFiles:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WeightFilesEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WeightFiles.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WEIGHT_FILES_UNSPECIFIED: _WeightFiles.ValueType  # 0
+    """Not used."""
+    WEIGHT_FILES_SAFETENSORS: _WeightFiles.ValueType  # 1
+    """Safetensors, which can hold nothing but tensors."""
+    WEIGHT_FILES_PICKLE: _WeightFiles.ValueType  # 2
+    """Python pickles only, which can run code when they are read."""
+    WEIGHT_FILES_OTHER: _WeightFiles.ValueType  # 3
+    """Formats that are not loaded here: GGUF, ONNX, TensorFlow, Flax."""
+    WEIGHT_FILES_NONE: _WeightFiles.ValueType  # 4
+    """No weights at all."""
+
+class WeightFiles(_WeightFiles, metaclass=_WeightFilesEnumTypeWrapper):
+    """What a repository's weights are kept in."""
+
+WEIGHT_FILES_UNSPECIFIED: WeightFiles.ValueType  # 0
+"""Not used."""
+WEIGHT_FILES_SAFETENSORS: WeightFiles.ValueType  # 1
+"""Safetensors, which can hold nothing but tensors."""
+WEIGHT_FILES_PICKLE: WeightFiles.ValueType  # 2
+"""Python pickles only, which can run code when they are read."""
+WEIGHT_FILES_OTHER: WeightFiles.ValueType  # 3
+"""Formats that are not loaded here: GGUF, ONNX, TensorFlow, Flax."""
+WEIGHT_FILES_NONE: WeightFiles.ValueType  # 4
+"""No weights at all."""
+Global___WeightFiles: _TypeAlias = WeightFiles  # noqa: Y015
+
 @_typing.final
 class ParameterCount(_message.Message):
     """Parameters of one dtype."""
@@ -126,12 +159,19 @@ class ModelFacts(_message.Message):
     HAS_TOKENIZER_FIELD_NUMBER: _builtins.int
     HAS_CHAT_TEMPLATE_FIELD_NUMBER: _builtins.int
     NEEDS_REMOTE_CODE_FIELD_NUMBER: _builtins.int
+    HEAD_SIZE_FIELD_NUMBER: _builtins.int
+    INTERMEDIATE_SIZE_FIELD_NUMBER: _builtins.int
+    EXPERTS_FIELD_NUMBER: _builtins.int
+    QUANTIZATION_FIELD_NUMBER: _builtins.int
+    WEIGHT_FILES_FIELD_NUMBER: _builtins.int
     architecture: _builtins.str
     """Architecture class, for example `LlamaForCausalLM`; empty where the configuration names none."""
     model_type: _builtins.str
     """Model type of its configuration, for example `llama`."""
     parameters: _builtins.int
-    """Exact parameters, from safetensors headers; 0 where there are none."""
+    """Exact parameters, from safetensors headers; 0 where there are none. Tied weights are stored, and counted, once. Where
+    the files are quantized, every code counts, however many share a stored number, and scales do not.
+    """
     layers: _builtins.int
     """Transformer layers."""
     hidden_size: _builtins.int
@@ -150,9 +190,19 @@ class ModelFacts(_message.Message):
     """Whether its tokenizer has a chat template."""
     needs_remote_code: _builtins.bool
     """Whether loading it needs code from the repository."""
+    head_size: _builtins.int
+    """Width of an attention head."""
+    intermediate_size: _builtins.int
+    """Width inside the MLP; of one expert where experts have a width of their own."""
+    experts: _builtins.int
+    """Experts of each mixture of experts; 0 where there are none."""
+    quantization: _builtins.str
+    """How the files' own weights are quantized, for example `gptq`, `fp8`, `bitsandbytes-nf4`; empty where they are not."""
+    weight_files: Global___WeightFiles.ValueType
+    """What the weights are kept in."""
     @_builtins.property
     def parameters_by_dtype(self) -> _containers.RepeatedCompositeFieldContainer[Global___ParameterCount]:
-        """The same by dtype."""
+        """The same by the dtype that they are stored in."""
 
     def __init__(
         self,
@@ -170,10 +220,15 @@ class ModelFacts(_message.Message):
         has_tokenizer: _builtins.bool = ...,
         has_chat_template: _builtins.bool = ...,
         needs_remote_code: _builtins.bool = ...,
+        head_size: _builtins.int = ...,
+        intermediate_size: _builtins.int = ...,
+        experts: _builtins.int = ...,
+        quantization: _builtins.str = ...,
+        weight_files: Global___WeightFiles.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "attention_heads", b"attention_heads", "context_length", b"context_length", "has_chat_template", b"has_chat_template", "has_tokenizer", b"has_tokenizer", "hidden_size", b"hidden_size", "key_value_heads", b"key_value_heads", "layers", b"layers", "model_type", b"model_type", "needs_remote_code", b"needs_remote_code", "parameters", b"parameters", "parameters_by_dtype", b"parameters_by_dtype", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "attention_heads", b"attention_heads", "context_length", b"context_length", "experts", b"experts", "has_chat_template", b"has_chat_template", "has_tokenizer", b"has_tokenizer", "head_size", b"head_size", "hidden_size", b"hidden_size", "intermediate_size", b"intermediate_size", "key_value_heads", b"key_value_heads", "layers", b"layers", "model_type", b"model_type", "needs_remote_code", b"needs_remote_code", "parameters", b"parameters", "parameters_by_dtype", b"parameters_by_dtype", "quantization", b"quantization", "vocabulary_size", b"vocabulary_size", "weight_files", b"weight_files"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -312,6 +367,9 @@ class Model(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    ALLOW_PATTERNS_FIELD_NUMBER: _builtins.int
+    DENY_PATTERNS_FIELD_NUMBER: _builtins.int
+    DEFAULT_SETTINGS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUID of the model."""
     name: _builtins.str
@@ -352,6 +410,18 @@ class Model(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it last changed."""
 
+    @_builtins.property
+    def allow_patterns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Patterns that chose its files; empty chose all that are needed."""
+
+    @_builtins.property
+    def deny_patterns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Patterns that left files out."""
+
+    @_builtins.property
+    def default_settings(self) -> _weights_pb2.LoadSettings:
+        """How it is loaded where a request does not say."""
+
     def __init__(
         self,
         *,
@@ -370,10 +440,13 @@ class Model(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        allow_patterns: _abc.Iterable[_builtins.str] | None = ...,
+        deny_patterns: _abc.Iterable[_builtins.str] | None = ...,
+        default_settings: _weights_pb2.LoadSettings | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "error", b"error", "facts", b"facts", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "default_settings", b"default_settings", "error", b"error", "facts", b"facts", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit", b"commit", "create_time", b"create_time", "epoch", b"epoch", "error", b"error", "etag", b"etag", "facts", b"facts", "id", b"id", "job_id", b"job_id", "labels", b"labels", "name", b"name", "repo_id", b"repo_id", "revision", b"revision", "size_bytes", b"size_bytes", "status", b"status", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_patterns", b"allow_patterns", "commit", b"commit", "create_time", b"create_time", "default_settings", b"default_settings", "deny_patterns", b"deny_patterns", "epoch", b"epoch", "error", b"error", "etag", b"etag", "facts", b"facts", "id", b"id", "job_id", b"job_id", "labels", b"labels", "name", b"name", "repo_id", b"repo_id", "revision", b"revision", "size_bytes", b"size_bytes", "status", b"status", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,44 +24,73 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from mistudio.jobs.v1 import job_pb2 as mistudio_dot_jobs_dot_v1_dot_job__pb2
+from mistudio.models.v2 import architecture_pb2 as mistudio_dot_models_dot_v2_dot_architecture__pb2
+from mistudio.models.v2 import loading_pb2 as mistudio_dot_models_dot_v2_dot_loading__pb2
 from mistudio.models.v2 import model_pb2 as mistudio_dot_models_dot_v2_dot_model__pb2
+from mistudio.models.v2 import weights_pb2 as mistudio_dot_models_dot_v2_dot_weights__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'mistudio/models/v2/models_service.proto\x12\x12mistudio.models.v2\x1a google/protobuf/field_mask.proto\x1a\x1amistudio/jobs/v1/job.proto\x1a\x1emistudio/models/v2/model.proto\"K\n\x13InspectModelRequest\x12\x0f\n\x07repo_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x11\n\thub_token\x18\x03 \x01(\t\"O\n\x14InspectModelResponse\x12\x37\n\ninspection\x18\x01 \x01(\x0b\x32#.mistudio.models.v2.ModelInspection\"n\n\x14\x44ownloadModelRequest\x12\x0f\n\x07repo_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x11\n\thub_token\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"u\n\x15\x44ownloadModelResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.mistudio.models.v2.Model\x12\"\n\x03job\x18\x02 \x01(\x0b\x32\x15.mistudio.jobs.v1.Job\x12\x0e\n\x06joined\x18\x03 \x01(\x08\"\x1d\n\x0fGetModelRequest\x12\n\n\x02id\x18\x01 \x01(\t\"<\n\x10GetModelResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.mistudio.models.v2.Model\"l\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06search\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\"l\n\x12ListModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.mistudio.models.v2.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"o\n\x12UpdateModelRequest\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.mistudio.models.v2.Model\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"?\n\x13UpdateModelResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.mistudio.models.v2.Model\"(\n\x1a\x43\x61ncelModelDownloadRequest\x12\n\n\x02id\x18\x01 \x01(\t\"k\n\x1b\x43\x61ncelModelDownloadResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.mistudio.models.v2.Model\x12\"\n\x03job\x18\x02 \x01(\x0b\x32\x15.mistudio.jobs.v1.Job\"=\n\x12\x44\x65leteModelRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\"9\n\x13\x44\x65leteModelResponse\x12\"\n\x03job\x18\x01 \x01(\x0b\x32\x15.mistudio.jobs.v1.Job2\xc4\x05\n\rModelsService\x12\x61\n\x0cInspectModel\x12\'.mistudio.models.v2.InspectModelRequest\x1a(.mistudio.models.v2.InspectModelResponse\x12\x64\n\rDownloadModel\x12(.mistudio.models.v2.DownloadModelRequest\x1a).mistudio.models.v2.DownloadModelResponse\x12U\n\x08GetModel\x12#.mistudio.models.v2.GetModelRequest\x1a$.mistudio.models.v2.GetModelResponse\x12[\n\nListModels\x12%.mistudio.models.v2.ListModelsRequest\x1a&.mistudio.models.v2.ListModelsResponse\x12^\n\x0bUpdateModel\x12&.mistudio.models.v2.UpdateModelRequest\x1a\'.mistudio.models.v2.UpdateModelResponse\x12v\n\x13\x43\x61ncelModelDownload\x12..mistudio.models.v2.CancelModelDownloadRequest\x1a/.mistudio.models.v2.CancelModelDownloadResponse\x12^\n\x0b\x44\x65leteModel\x12&.mistudio.models.v2.DeleteModelRequest\x1a\'.mistudio.models.v2.DeleteModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'mistudio/models/v2/models_service.proto\x12\x12mistudio.models.v2\x1a google/protobuf/field_mask.proto\x1a\x1amistudio/jobs/v1/job.proto\x1a%mistudio/models/v2/architecture.proto\x1a mistudio/models/v2/loading.proto\x1a\x1emistudio/models/v2/model.proto\x1a mistudio/models/v2/weights.proto\"K\n\x13InspectModelRequest\x12\x0f\n\x07repo_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x11\n\thub_token\x18\x03 \x01(\t\"O\n\x14InspectModelResponse\x12\x37\n\ninspection\x18\x01 \x01(\x0b\x32#.mistudio.models.v2.ModelInspection\"\xef\x01\n\x14\x44ownloadModelRequest\x12\x0f\n\x07repo_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x11\n\thub_token\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x16\n\x0e\x61llow_patterns\x18\x06 \x03(\t\x12\x15\n\rdeny_patterns\x18\x07 \x03(\t\x12\x14\n\x0c\x61llow_pickle\x18\x08 \x01(\x08\x12:\n\x10\x64\x65\x66\x61ult_settings\x18\t \x01(\x0b\x32 .mistudio.models.v2.LoadSettings\"u\n\x15\x44ownloadModelResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.mistudio.models.v2.Model\x12\"\n\x03job\x18\x02 \x01(\x0b\x32\x15.mistudio.jobs.v1.Job\x12\x0e\n\x06joined\x18\x03 \x01(\x08\"\x1d\n\x0fGetModelRequest\x12\n\n\x02id\x18\x01 \x01(\t\"<\n\x10GetModelResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.mistudio.models.v2.Model\"l\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06search\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\"l\n\x12ListModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.mistudio.models.v2.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"o\n\x12UpdateModelRequest\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.mistudio.models.v2.Model\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"?\n\x13UpdateModelResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.mistudio.models.v2.Model\"(\n\x1a\x43\x61ncelModelDownloadRequest\x12\n\n\x02id\x18\x01 \x01(\t\"k\n\x1b\x43\x61ncelModelDownloadResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.mistudio.models.v2.Model\x12\"\n\x03job\x18\x02 \x01(\x0b\x32\x15.mistudio.jobs.v1.Job\"=\n\x12\x44\x65leteModelRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\"9\n\x13\x44\x65leteModelResponse\x12\"\n\x03job\x18\x01 \x01(\x0b\x32\x15.mistudio.jobs.v1.Job\"6\n\x18\x42\x61tchDeleteModelsRequest\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"\x90\x01\n\x19\x42\x61tchDeleteModelsResponse\x12\x13\n\x0b\x64\x65leted_ids\x18\x01 \x03(\t\x12:\n\x08\x66\x61ilures\x18\x02 \x03(\x0b\x32(.mistudio.models.v2.ModelDeletionFailure\x12\"\n\x03job\x18\x03 \x01(\x0b\x32\x15.mistudio.jobs.v1.Job\"M\n\x14ModelDeletionFailure\x12\n\n\x02id\x18\x01 \x01(\t\x12)\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x1a.mistudio.jobs.v1.JobError\"\xce\x01\n\x15\x45stimateMemoryRequest\x12\x12\n\x08model_id\x18\x01 \x01(\tH\x00\x12\x11\n\x07repo_id\x18\x02 \x01(\tH\x00\x12\x10\n\x08revision\x18\x03 \x01(\t\x12\x11\n\thub_token\x18\x04 \x01(\t\x12\x32\n\x08settings\x18\x05 \x03(\x0b\x32 .mistudio.models.v2.LoadSettings\x12\x12\n\nbatch_size\x18\x06 \x01(\x05\x12\x17\n\x0fsequence_length\x18\x07 \x01(\x03\x42\x08\n\x06source\"\x90\x01\n\x16\x45stimateMemoryResponse\x12\x35\n\testimates\x18\x01 \x03(\x0b\x32\".mistudio.models.v2.MemoryEstimate\x12\x12\n\nparameters\x18\x02 \x01(\x03\x12\x12\n\nbatch_size\x18\x03 \x01(\x05\x12\x17\n\x0fsequence_length\x18\x04 \x01(\x03\")\n\x1bGetModelArchitectureRequest\x12\n\n\x02id\x18\x01 \x01(\t\"[\n\x1cGetModelArchitectureResponse\x12;\n\x0c\x61rchitecture\x18\x01 \x01(\x0b\x32%.mistudio.models.v2.ModelArchitecture\"\xc4\x01\n\x10LoadModelRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x32\n\x08settings\x18\x02 \x01(\x0b\x32 .mistudio.models.v2.LoadSettings\x12\x34\n\x06\x64\x65vice\x18\x03 \x01(\x0e\x32$.mistudio.models.v2.DevicePreference\x12\x0b\n\x03pin\x18\x04 \x01(\x08\x12\x19\n\x11trust_remote_code\x18\x05 \x01(\x08\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"x\n\x11LoadModelResponse\x12\"\n\x03job\x18\x01 \x01(\x0b\x32\x15.mistudio.jobs.v1.Job\x12\x0e\n\x06joined\x18\x02 \x01(\x08\x12/\n\x06loaded\x18\x03 \x01(\x0b\x32\x1f.mistudio.models.v2.LoadedModel\"d\n\x12UnloadModelRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06worker\x18\x02 \x01(\t\x12\x32\n\x08settings\x18\x03 \x01(\x0b\x32 .mistudio.models.v2.LoadSettings\"]\n\x13UnloadModelResponse\x12\x31\n\x08unloaded\x18\x01 \x03(\x0b\x32\x1f.mistudio.models.v2.LoadedModel\x12\x13\n\x0b\x66reed_bytes\x18\x02 \x01(\x03\"+\n\x17ListLoadedModelsRequest\x12\x10\n\x08model_id\x18\x01 \x01(\t\"y\n\x18ListLoadedModelsResponse\x12/\n\x06models\x18\x01 \x03(\x0b\x32\x1f.mistudio.models.v2.LoadedModel\x12,\n\x05hosts\x18\x02 \x03(\x0b\x32\x1d.mistudio.models.v2.ModelHost2\xc3\n\n\rModelsService\x12\x61\n\x0cInspectModel\x12\'.mistudio.models.v2.InspectModelRequest\x1a(.mistudio.models.v2.InspectModelResponse\x12\x64\n\rDownloadModel\x12(.mistudio.models.v2.DownloadModelRequest\x1a).mistudio.models.v2.DownloadModelResponse\x12U\n\x08GetModel\x12#.mistudio.models.v2.GetModelRequest\x1a$.mistudio.models.v2.GetModelResponse\x12[\n\nListModels\x12%.mistudio.models.v2.ListModelsRequest\x1a&.mistudio.models.v2.ListModelsResponse\x12^\n\x0bUpdateModel\x12&.mistudio.models.v2.UpdateModelRequest\x1a\'.mistudio.models.v2.UpdateModelResponse\x12v\n\x13\x43\x61ncelModelDownload\x12..mistudio.models.v2.CancelModelDownloadRequest\x1a/.mistudio.models.v2.CancelModelDownloadResponse\x12^\n\x0b\x44\x65leteModel\x12&.mistudio.models.v2.DeleteModelRequest\x1a\'.mistudio.models.v2.DeleteModelResponse\x12p\n\x11\x42\x61tchDeleteModels\x12,.mistudio.models.v2.BatchDeleteModelsRequest\x1a-.mistudio.models.v2.BatchDeleteModelsResponse\x12g\n\x0e\x45stimateMemory\x12).mistudio.models.v2.EstimateMemoryRequest\x1a*.mistudio.models.v2.EstimateMemoryResponse\x12y\n\x14GetModelArchitecture\x12/.mistudio.models.v2.GetModelArchitectureRequest\x1a\x30.mistudio.models.v2.GetModelArchitectureResponse\x12X\n\tLoadModel\x12$.mistudio.models.v2.LoadModelRequest\x1a%.mistudio.models.v2.LoadModelResponse\x12^\n\x0bUnloadModel\x12&.mistudio.models.v2.UnloadModelRequest\x1a\'.mistudio.models.v2.UnloadModelResponse\x12m\n\x10ListLoadedModels\x12+.mistudio.models.v2.ListLoadedModelsRequest\x1a,.mistudio.models.v2.ListLoadedModelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mistudio.models.v2.models_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_INSPECTMODELREQUEST']._serialized_start=157
-  _globals['_INSPECTMODELREQUEST']._serialized_end=232
-  _globals['_INSPECTMODELRESPONSE']._serialized_start=234
-  _globals['_INSPECTMODELRESPONSE']._serialized_end=313
-  _globals['_DOWNLOADMODELREQUEST']._serialized_start=315
-  _globals['_DOWNLOADMODELREQUEST']._serialized_end=425
-  _globals['_DOWNLOADMODELRESPONSE']._serialized_start=427
-  _globals['_DOWNLOADMODELRESPONSE']._serialized_end=544
-  _globals['_GETMODELREQUEST']._serialized_start=546
-  _globals['_GETMODELREQUEST']._serialized_end=575
-  _globals['_GETMODELRESPONSE']._serialized_start=577
-  _globals['_GETMODELRESPONSE']._serialized_end=637
-  _globals['_LISTMODELSREQUEST']._serialized_start=639
-  _globals['_LISTMODELSREQUEST']._serialized_end=747
-  _globals['_LISTMODELSRESPONSE']._serialized_start=749
-  _globals['_LISTMODELSRESPONSE']._serialized_end=857
-  _globals['_UPDATEMODELREQUEST']._serialized_start=859
-  _globals['_UPDATEMODELREQUEST']._serialized_end=970
-  _globals['_UPDATEMODELRESPONSE']._serialized_start=972
-  _globals['_UPDATEMODELRESPONSE']._serialized_end=1035
-  _globals['_CANCELMODELDOWNLOADREQUEST']._serialized_start=1037
-  _globals['_CANCELMODELDOWNLOADREQUEST']._serialized_end=1077
-  _globals['_CANCELMODELDOWNLOADRESPONSE']._serialized_start=1079
-  _globals['_CANCELMODELDOWNLOADRESPONSE']._serialized_end=1186
-  _globals['_DELETEMODELREQUEST']._serialized_start=1188
-  _globals['_DELETEMODELREQUEST']._serialized_end=1249
-  _globals['_DELETEMODELRESPONSE']._serialized_start=1251
-  _globals['_DELETEMODELRESPONSE']._serialized_end=1308
-  _globals['_MODELSSERVICE']._serialized_start=1311
-  _globals['_MODELSSERVICE']._serialized_end=2019
+  _globals['_INSPECTMODELREQUEST']._serialized_start=264
+  _globals['_INSPECTMODELREQUEST']._serialized_end=339
+  _globals['_INSPECTMODELRESPONSE']._serialized_start=341
+  _globals['_INSPECTMODELRESPONSE']._serialized_end=420
+  _globals['_DOWNLOADMODELREQUEST']._serialized_start=423
+  _globals['_DOWNLOADMODELREQUEST']._serialized_end=662
+  _globals['_DOWNLOADMODELRESPONSE']._serialized_start=664
+  _globals['_DOWNLOADMODELRESPONSE']._serialized_end=781
+  _globals['_GETMODELREQUEST']._serialized_start=783
+  _globals['_GETMODELREQUEST']._serialized_end=812
+  _globals['_GETMODELRESPONSE']._serialized_start=814
+  _globals['_GETMODELRESPONSE']._serialized_end=874
+  _globals['_LISTMODELSREQUEST']._serialized_start=876
+  _globals['_LISTMODELSREQUEST']._serialized_end=984
+  _globals['_LISTMODELSRESPONSE']._serialized_start=986
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1094
+  _globals['_UPDATEMODELREQUEST']._serialized_start=1096
+  _globals['_UPDATEMODELREQUEST']._serialized_end=1207
+  _globals['_UPDATEMODELRESPONSE']._serialized_start=1209
+  _globals['_UPDATEMODELRESPONSE']._serialized_end=1272
+  _globals['_CANCELMODELDOWNLOADREQUEST']._serialized_start=1274
+  _globals['_CANCELMODELDOWNLOADREQUEST']._serialized_end=1314
+  _globals['_CANCELMODELDOWNLOADRESPONSE']._serialized_start=1316
+  _globals['_CANCELMODELDOWNLOADRESPONSE']._serialized_end=1423
+  _globals['_DELETEMODELREQUEST']._serialized_start=1425
+  _globals['_DELETEMODELREQUEST']._serialized_end=1486
+  _globals['_DELETEMODELRESPONSE']._serialized_start=1488
+  _globals['_DELETEMODELRESPONSE']._serialized_end=1545
+  _globals['_BATCHDELETEMODELSREQUEST']._serialized_start=1547
+  _globals['_BATCHDELETEMODELSREQUEST']._serialized_end=1601
+  _globals['_BATCHDELETEMODELSRESPONSE']._serialized_start=1604
+  _globals['_BATCHDELETEMODELSRESPONSE']._serialized_end=1748
+  _globals['_MODELDELETIONFAILURE']._serialized_start=1750
+  _globals['_MODELDELETIONFAILURE']._serialized_end=1827
+  _globals['_ESTIMATEMEMORYREQUEST']._serialized_start=1830
+  _globals['_ESTIMATEMEMORYREQUEST']._serialized_end=2036
+  _globals['_ESTIMATEMEMORYRESPONSE']._serialized_start=2039
+  _globals['_ESTIMATEMEMORYRESPONSE']._serialized_end=2183
+  _globals['_GETMODELARCHITECTUREREQUEST']._serialized_start=2185
+  _globals['_GETMODELARCHITECTUREREQUEST']._serialized_end=2226
+  _globals['_GETMODELARCHITECTURERESPONSE']._serialized_start=2228
+  _globals['_GETMODELARCHITECTURERESPONSE']._serialized_end=2319
+  _globals['_LOADMODELREQUEST']._serialized_start=2322
+  _globals['_LOADMODELREQUEST']._serialized_end=2518
+  _globals['_LOADMODELRESPONSE']._serialized_start=2520
+  _globals['_LOADMODELRESPONSE']._serialized_end=2640
+  _globals['_UNLOADMODELREQUEST']._serialized_start=2642
+  _globals['_UNLOADMODELREQUEST']._serialized_end=2742
+  _globals['_UNLOADMODELRESPONSE']._serialized_start=2744
+  _globals['_UNLOADMODELRESPONSE']._serialized_end=2837
+  _globals['_LISTLOADEDMODELSREQUEST']._serialized_start=2839
+  _globals['_LISTLOADEDMODELSREQUEST']._serialized_end=2882
+  _globals['_LISTLOADEDMODELSRESPONSE']._serialized_start=2884
+  _globals['_LISTLOADEDMODELSRESPONSE']._serialized_end=3005
+  _globals['_MODELSSERVICE']._serialized_start=3008
+  _globals['_MODELSSERVICE']._serialized_end=4355
 # @@protoc_insertion_point(module_scope)

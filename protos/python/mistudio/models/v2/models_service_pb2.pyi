@@ -9,7 +9,10 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from mistudio.jobs.v1 import job_pb2 as _job_pb2
+from mistudio.models.v2 import architecture_pb2 as _architecture_pb2
+from mistudio.models.v2 import loading_pb2 as _loading_pb2
 from mistudio.models.v2 import model_pb2 as _model_pb2
+from mistudio.models.v2 import weights_pb2 as _weights_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -86,6 +89,10 @@ class DownloadModelRequest(_message.Message):
     HUB_TOKEN_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ALLOW_PATTERNS_FIELD_NUMBER: _builtins.int
+    DENY_PATTERNS_FIELD_NUMBER: _builtins.int
+    ALLOW_PICKLE_FIELD_NUMBER: _builtins.int
+    DEFAULT_SETTINGS_FIELD_NUMBER: _builtins.int
     repo_id: _builtins.str
     """Hub repository, `owner/name`."""
     revision: _builtins.str
@@ -96,6 +103,22 @@ class DownloadModelRequest(_message.Message):
     """Name for people; empty means the repository's."""
     request_id: _builtins.str
     """Makes the call safe to repeat: the same id and content gives the same answer. Any text up to 128 characters."""
+    allow_pickle: _builtins.bool
+    """Take weights that are there as pickles only, which can run code when they are read; the operator must allow it too."""
+    @_builtins.property
+    def allow_patterns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Take only files that match one of these globs, in which `*` also matches `/`; empty takes all that are needed:
+        weights as safetensors, not again in other formats.
+        """
+
+    @_builtins.property
+    def deny_patterns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Leave out files that match one of these globs."""
+
+    @_builtins.property
+    def default_settings(self) -> _weights_pb2.LoadSettings:
+        """How it is loaded where a request does not say."""
+
     def __init__(
         self,
         *,
@@ -104,10 +127,14 @@ class DownloadModelRequest(_message.Message):
         hub_token: _builtins.str = ...,
         name: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        allow_patterns: _abc.Iterable[_builtins.str] | None = ...,
+        deny_patterns: _abc.Iterable[_builtins.str] | None = ...,
+        allow_pickle: _builtins.bool = ...,
+        default_settings: _weights_pb2.LoadSettings | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["default_settings", b"default_settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hub_token", b"hub_token", "name", b"name", "repo_id", b"repo_id", "request_id", b"request_id", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_patterns", b"allow_patterns", "allow_pickle", b"allow_pickle", "default_settings", b"default_settings", "deny_patterns", b"deny_patterns", "hub_token", b"hub_token", "name", b"name", "repo_id", b"repo_id", "request_id", b"request_id", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -211,7 +238,9 @@ class ListModelsRequest(_message.Message):
     search: _builtins.str
     """Part of the name or repository, in any case."""
     filter: _builtins.str
-    """AIP-160 subset over status, name, repo_id, architecture, parameters, size_bytes, created_at."""
+    """AIP-160 subset over status, name, repo_id, architecture, model_type, quantization, default_format, parameters,
+    size_bytes, created_at.
+    """
     order_by: _builtins.str
     """`created_at`, `name`, `parameters` or `size_bytes`, each with `desc` if wished; default `created_at desc`."""
     def __init__(
@@ -277,7 +306,7 @@ class UpdateModelRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Fields to change: `name`, `labels`."""
+        """Fields to change: `name`, `labels`, `default_settings`."""
 
     def __init__(
         self,
@@ -383,7 +412,9 @@ class DeleteModelRequest(_message.Message):
     etag: _builtins.str
     """Delete exactly this state; empty deletes any."""
     force: _builtins.bool
-    """Stop the tokenizations that are being made with it first. Complete ones stay: they do not need the model any more."""
+    """Unload it, and stop the tokenizations that are being made with it first. Complete ones stay: they do not need the
+    model any more.
+    """
     def __init__(
         self,
         *,
@@ -422,3 +453,417 @@ class DeleteModelResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteModelResponse: _TypeAlias = DeleteModelResponse  # noqa: Y015
+
+@_typing.final
+class BatchDeleteModelsRequest(_message.Message):
+    """Deletes many models."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDS_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    force: _builtins.bool
+    """As in DeleteModel."""
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """UUIDs of the models, 1 to 1,000."""
+
+    def __init__(
+        self,
+        *,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+        force: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "ids", b"ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchDeleteModelsRequest: _TypeAlias = BatchDeleteModelsRequest  # noqa: Y015
+
+@_typing.final
+class BatchDeleteModelsResponse(_message.Message):
+    """The models that are gone from lists, and those that are not."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELETED_IDS_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def deleted_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """UUIDs of the models that were deleted."""
+
+    @_builtins.property
+    def failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelDeletionFailure]:
+        """The models that were not."""
+
+    @_builtins.property
+    def job(self) -> _job_pb2.Job:
+        """The job that removes the files; absent when nothing was deleted."""
+
+    def __init__(
+        self,
+        *,
+        deleted_ids: _abc.Iterable[_builtins.str] | None = ...,
+        failures: _abc.Iterable[Global___ModelDeletionFailure] | None = ...,
+        job: _job_pb2.Job | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_ids", b"deleted_ids", "failures", b"failures", "job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchDeleteModelsResponse: _TypeAlias = BatchDeleteModelsResponse  # noqa: Y015
+
+@_typing.final
+class ModelDeletionFailure(_message.Message):
+    """A model that was not deleted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The id as it was given."""
+    @_builtins.property
+    def error(self) -> _job_pb2.JobError:
+        """Why, as the call for it alone would have failed."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        error: _job_pb2.JobError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelDeletionFailure: _TypeAlias = ModelDeletionFailure  # noqa: Y015
+
+@_typing.final
+class EstimateMemoryRequest(_message.Message):
+    """Asks for the memory that a model needs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    REPO_ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    HUB_TOKEN_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    SEQUENCE_LENGTH_FIELD_NUMBER: _builtins.int
+    model_id: _builtins.str
+    """UUID of a model that is here."""
+    repo_id: _builtins.str
+    """Hub repository, `owner/name`; only its configuration and weight headers are fetched."""
+    revision: _builtins.str
+    """Branch, tag or commit of `repo_id`; empty means `main`."""
+    hub_token: _builtins.str
+    """Hub token for a gated or private `repo_id`; used for this call only."""
+    batch_size: _builtins.int
+    """Sequences that run at once; 0 means 1."""
+    sequence_length: _builtins.int
+    """Tokens of a sequence; 0 means the model's context length, at most 2,048."""
+    @_builtins.property
+    def settings(self) -> _containers.RepeatedCompositeFieldContainer[_weights_pb2.LoadSettings]:
+        """Settings to estimate; empty means every format, the 4-bit ones with and without double quantization."""
+
+    def __init__(
+        self,
+        *,
+        model_id: _builtins.str = ...,
+        repo_id: _builtins.str = ...,
+        revision: _builtins.str = ...,
+        hub_token: _builtins.str = ...,
+        settings: _abc.Iterable[_weights_pb2.LoadSettings] | None = ...,
+        batch_size: _builtins.int = ...,
+        sequence_length: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model_id", b"model_id", "repo_id", b"repo_id", "source", b"source"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "hub_token", b"hub_token", "model_id", b"model_id", "repo_id", b"repo_id", "revision", b"revision", "sequence_length", b"sequence_length", "settings", b"settings", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["model_id", "repo_id"]  # noqa: Y015
+    _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
+
+Global___EstimateMemoryRequest: _TypeAlias = EstimateMemoryRequest  # noqa: Y015
+
+@_typing.final
+class EstimateMemoryResponse(_message.Message):
+    """The memory that a model needs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ESTIMATES_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    SEQUENCE_LENGTH_FIELD_NUMBER: _builtins.int
+    parameters: _builtins.int
+    """Parameters, each counted once where weights are tied."""
+    batch_size: _builtins.int
+    """Batch size of the estimates."""
+    sequence_length: _builtins.int
+    """Sequence length of the estimates, tokens."""
+    @_builtins.property
+    def estimates(self) -> _containers.RepeatedCompositeFieldContainer[_weights_pb2.MemoryEstimate]:
+        """One estimate for each setting, in the order they were asked for."""
+
+    def __init__(
+        self,
+        *,
+        estimates: _abc.Iterable[_weights_pb2.MemoryEstimate] | None = ...,
+        parameters: _builtins.int = ...,
+        batch_size: _builtins.int = ...,
+        sequence_length: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "estimates", b"estimates", "parameters", b"parameters", "sequence_length", b"sequence_length"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EstimateMemoryResponse: _TypeAlias = EstimateMemoryResponse  # noqa: Y015
+
+@_typing.final
+class GetModelArchitectureRequest(_message.Message):
+    """Asks for a model's architecture."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """UUID of the model."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetModelArchitectureRequest: _TypeAlias = GetModelArchitectureRequest  # noqa: Y015
+
+@_typing.final
+class GetModelArchitectureResponse(_message.Message):
+    """A model's architecture."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARCHITECTURE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def architecture(self) -> _architecture_pb2.ModelArchitecture:
+        """The architecture."""
+
+    def __init__(
+        self,
+        *,
+        architecture: _architecture_pb2.ModelArchitecture | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetModelArchitectureResponse: _TypeAlias = GetModelArchitectureResponse  # noqa: Y015
+
+@_typing.final
+class LoadModelRequest(_message.Message):
+    """Starts to load a model into a worker's memory."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    PIN_FIELD_NUMBER: _builtins.int
+    TRUST_REMOTE_CODE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """UUID of the model."""
+    device: _loading_pb2.DevicePreference.ValueType
+    """Where to load it."""
+    pin: _builtins.bool
+    """Keep it until it is unloaded by a call, whatever else is loaded."""
+    trust_remote_code: _builtins.bool
+    """Run code from the model's repository, if it needs that; the operator must allow it too."""
+    request_id: _builtins.str
+    """Makes the call safe to repeat: the same id and content gives the same answer. Any text up to 128 characters."""
+    @_builtins.property
+    def settings(self) -> _weights_pb2.LoadSettings:
+        """How to hold it; what is not said is as the model's `default_settings`."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        settings: _weights_pb2.LoadSettings | None = ...,
+        device: _loading_pb2.DevicePreference.ValueType = ...,
+        pin: _builtins.bool = ...,
+        trust_remote_code: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "id", b"id", "pin", b"pin", "request_id", b"request_id", "settings", b"settings", "trust_remote_code", b"trust_remote_code"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadModelRequest: _TypeAlias = LoadModelRequest  # noqa: Y015
+
+@_typing.final
+class LoadModelResponse(_message.Message):
+    """The model on its way into memory, or there already."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    JOINED_FIELD_NUMBER: _builtins.int
+    LOADED_FIELD_NUMBER: _builtins.int
+    joined: _builtins.bool
+    """Whether a load that was running or done already was joined instead of started."""
+    @_builtins.property
+    def job(self) -> _job_pb2.Job:
+        """The job that loads it."""
+
+    @_builtins.property
+    def loaded(self) -> _loading_pb2.LoadedModel:
+        """The loaded model, where it was there already."""
+
+    def __init__(
+        self,
+        *,
+        job: _job_pb2.Job | None = ...,
+        joined: _builtins.bool = ...,
+        loaded: _loading_pb2.LoadedModel | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "loaded", b"loaded"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "joined", b"joined", "loaded", b"loaded"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadModelResponse: _TypeAlias = LoadModelResponse  # noqa: Y015
+
+@_typing.final
+class UnloadModelRequest(_message.Message):
+    """Takes a model out of workers' memory."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    WORKER_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """UUID of the model."""
+    worker: _builtins.str
+    """Only from this worker; empty means every one."""
+    @_builtins.property
+    def settings(self) -> _weights_pb2.LoadSettings:
+        """Only where it is held in this way; absent means every way."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        worker: _builtins.str = ...,
+        settings: _weights_pb2.LoadSettings | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "settings", b"settings", "worker", b"worker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnloadModelRequest: _TypeAlias = UnloadModelRequest  # noqa: Y015
+
+@_typing.final
+class UnloadModelResponse(_message.Message):
+    """What was unloaded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNLOADED_FIELD_NUMBER: _builtins.int
+    FREED_BYTES_FIELD_NUMBER: _builtins.int
+    freed_bytes: _builtins.int
+    """Bytes that were given back."""
+    @_builtins.property
+    def unloaded(self) -> _containers.RepeatedCompositeFieldContainer[_loading_pb2.LoadedModel]:
+        """The models as they were held."""
+
+    def __init__(
+        self,
+        *,
+        unloaded: _abc.Iterable[_loading_pb2.LoadedModel] | None = ...,
+        freed_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["freed_bytes", b"freed_bytes", "unloaded", b"unloaded"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnloadModelResponse: _TypeAlias = UnloadModelResponse  # noqa: Y015
+
+@_typing.final
+class ListLoadedModelsRequest(_message.Message):
+    """Asks which models are loaded where."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    model_id: _builtins.str
+    """UUID of a model; empty lists all."""
+    def __init__(
+        self,
+        *,
+        model_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_id", b"model_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLoadedModelsRequest: _TypeAlias = ListLoadedModelsRequest  # noqa: Y015
+
+@_typing.final
+class ListLoadedModelsResponse(_message.Message):
+    """Which models are loaded where."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODELS_FIELD_NUMBER: _builtins.int
+    HOSTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[_loading_pb2.LoadedModel]:
+        """The loaded models, last used first."""
+
+    @_builtins.property
+    def hosts(self) -> _containers.RepeatedCompositeFieldContainer[_loading_pb2.ModelHost]:
+        """The workers that can hold models."""
+
+    def __init__(
+        self,
+        *,
+        models: _abc.Iterable[_loading_pb2.LoadedModel] | None = ...,
+        hosts: _abc.Iterable[_loading_pb2.ModelHost] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hosts", b"hosts", "models", b"models"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLoadedModelsResponse: _TypeAlias = ListLoadedModelsResponse  # noqa: Y015

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ModelsServiceStub:
-    """Models: inspect them on the Hub, bring them in, let them go.
+    """Models: inspect them on the Hub, bring them in, load them, let them go.
     """
 
     def __init__(self, channel):
@@ -70,10 +70,40 @@ class ModelsServiceStub:
                 request_serializer=mistudio_dot_models_dot_v2_dot_models__service__pb2.DeleteModelRequest.SerializeToString,
                 response_deserializer=mistudio_dot_models_dot_v2_dot_models__service__pb2.DeleteModelResponse.FromString,
                 _registered_method=True)
+        self.BatchDeleteModels = channel.unary_unary(
+                '/mistudio.models.v2.ModelsService/BatchDeleteModels',
+                request_serializer=mistudio_dot_models_dot_v2_dot_models__service__pb2.BatchDeleteModelsRequest.SerializeToString,
+                response_deserializer=mistudio_dot_models_dot_v2_dot_models__service__pb2.BatchDeleteModelsResponse.FromString,
+                _registered_method=True)
+        self.EstimateMemory = channel.unary_unary(
+                '/mistudio.models.v2.ModelsService/EstimateMemory',
+                request_serializer=mistudio_dot_models_dot_v2_dot_models__service__pb2.EstimateMemoryRequest.SerializeToString,
+                response_deserializer=mistudio_dot_models_dot_v2_dot_models__service__pb2.EstimateMemoryResponse.FromString,
+                _registered_method=True)
+        self.GetModelArchitecture = channel.unary_unary(
+                '/mistudio.models.v2.ModelsService/GetModelArchitecture',
+                request_serializer=mistudio_dot_models_dot_v2_dot_models__service__pb2.GetModelArchitectureRequest.SerializeToString,
+                response_deserializer=mistudio_dot_models_dot_v2_dot_models__service__pb2.GetModelArchitectureResponse.FromString,
+                _registered_method=True)
+        self.LoadModel = channel.unary_unary(
+                '/mistudio.models.v2.ModelsService/LoadModel',
+                request_serializer=mistudio_dot_models_dot_v2_dot_models__service__pb2.LoadModelRequest.SerializeToString,
+                response_deserializer=mistudio_dot_models_dot_v2_dot_models__service__pb2.LoadModelResponse.FromString,
+                _registered_method=True)
+        self.UnloadModel = channel.unary_unary(
+                '/mistudio.models.v2.ModelsService/UnloadModel',
+                request_serializer=mistudio_dot_models_dot_v2_dot_models__service__pb2.UnloadModelRequest.SerializeToString,
+                response_deserializer=mistudio_dot_models_dot_v2_dot_models__service__pb2.UnloadModelResponse.FromString,
+                _registered_method=True)
+        self.ListLoadedModels = channel.unary_unary(
+                '/mistudio.models.v2.ModelsService/ListLoadedModels',
+                request_serializer=mistudio_dot_models_dot_v2_dot_models__service__pb2.ListLoadedModelsRequest.SerializeToString,
+                response_deserializer=mistudio_dot_models_dot_v2_dot_models__service__pb2.ListLoadedModelsResponse.FromString,
+                _registered_method=True)
 
 
 class ModelsServiceServicer:
-    """Models: inspect them on the Hub, bring them in, let them go.
+    """Models: inspect them on the Hub, bring them in, load them, let them go.
     """
 
     def InspectModel(self, request, context):
@@ -120,7 +150,50 @@ class ModelsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteModel(self, request, context):
-        """Deletes a model: gone from lists at once, its files shortly after. Refused while tokenizations are being made with it.
+        """Deletes a model: gone from lists at once, its files shortly after. Refused while it is loaded, or tokenizations are
+        being made with it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchDeleteModels(self, request, context):
+        """Deletes many models; each as DeleteModel would.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EstimateMemory(self, request, context):
+        """The memory that a model needs, here or on the Hub, for each format, and whether it fits the devices there are.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetModelArchitecture(self, request, context):
+        """A model's layers and the places where activations are read.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LoadModel(self, request, context):
+        """Starts to load a model into a worker's memory. The same load already running or done is joined.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnloadModel(self, request, context):
+        """Takes a model out of workers' memory. Refused while a job works with it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLoadedModels(self, request, context):
+        """Which models are loaded where.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -164,6 +237,36 @@ def add_ModelsServiceServicer_to_server(servicer, server):
                     request_deserializer=mistudio_dot_models_dot_v2_dot_models__service__pb2.DeleteModelRequest.FromString,
                     response_serializer=mistudio_dot_models_dot_v2_dot_models__service__pb2.DeleteModelResponse.SerializeToString,
             ),
+            'BatchDeleteModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchDeleteModels,
+                    request_deserializer=mistudio_dot_models_dot_v2_dot_models__service__pb2.BatchDeleteModelsRequest.FromString,
+                    response_serializer=mistudio_dot_models_dot_v2_dot_models__service__pb2.BatchDeleteModelsResponse.SerializeToString,
+            ),
+            'EstimateMemory': grpc.unary_unary_rpc_method_handler(
+                    servicer.EstimateMemory,
+                    request_deserializer=mistudio_dot_models_dot_v2_dot_models__service__pb2.EstimateMemoryRequest.FromString,
+                    response_serializer=mistudio_dot_models_dot_v2_dot_models__service__pb2.EstimateMemoryResponse.SerializeToString,
+            ),
+            'GetModelArchitecture': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetModelArchitecture,
+                    request_deserializer=mistudio_dot_models_dot_v2_dot_models__service__pb2.GetModelArchitectureRequest.FromString,
+                    response_serializer=mistudio_dot_models_dot_v2_dot_models__service__pb2.GetModelArchitectureResponse.SerializeToString,
+            ),
+            'LoadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadModel,
+                    request_deserializer=mistudio_dot_models_dot_v2_dot_models__service__pb2.LoadModelRequest.FromString,
+                    response_serializer=mistudio_dot_models_dot_v2_dot_models__service__pb2.LoadModelResponse.SerializeToString,
+            ),
+            'UnloadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnloadModel,
+                    request_deserializer=mistudio_dot_models_dot_v2_dot_models__service__pb2.UnloadModelRequest.FromString,
+                    response_serializer=mistudio_dot_models_dot_v2_dot_models__service__pb2.UnloadModelResponse.SerializeToString,
+            ),
+            'ListLoadedModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLoadedModels,
+                    request_deserializer=mistudio_dot_models_dot_v2_dot_models__service__pb2.ListLoadedModelsRequest.FromString,
+                    response_serializer=mistudio_dot_models_dot_v2_dot_models__service__pb2.ListLoadedModelsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'mistudio.models.v2.ModelsService', rpc_method_handlers)
@@ -173,7 +276,7 @@ def add_ModelsServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ModelsService:
-    """Models: inspect them on the Hub, bring them in, let them go.
+    """Models: inspect them on the Hub, bring them in, load them, let them go.
     """
 
     @staticmethod
@@ -355,6 +458,168 @@ class ModelsService:
             '/mistudio.models.v2.ModelsService/DeleteModel',
             mistudio_dot_models_dot_v2_dot_models__service__pb2.DeleteModelRequest.SerializeToString,
             mistudio_dot_models_dot_v2_dot_models__service__pb2.DeleteModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchDeleteModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mistudio.models.v2.ModelsService/BatchDeleteModels',
+            mistudio_dot_models_dot_v2_dot_models__service__pb2.BatchDeleteModelsRequest.SerializeToString,
+            mistudio_dot_models_dot_v2_dot_models__service__pb2.BatchDeleteModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EstimateMemory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mistudio.models.v2.ModelsService/EstimateMemory',
+            mistudio_dot_models_dot_v2_dot_models__service__pb2.EstimateMemoryRequest.SerializeToString,
+            mistudio_dot_models_dot_v2_dot_models__service__pb2.EstimateMemoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetModelArchitecture(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mistudio.models.v2.ModelsService/GetModelArchitecture',
+            mistudio_dot_models_dot_v2_dot_models__service__pb2.GetModelArchitectureRequest.SerializeToString,
+            mistudio_dot_models_dot_v2_dot_models__service__pb2.GetModelArchitectureResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mistudio.models.v2.ModelsService/LoadModel',
+            mistudio_dot_models_dot_v2_dot_models__service__pb2.LoadModelRequest.SerializeToString,
+            mistudio_dot_models_dot_v2_dot_models__service__pb2.LoadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnloadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mistudio.models.v2.ModelsService/UnloadModel',
+            mistudio_dot_models_dot_v2_dot_models__service__pb2.UnloadModelRequest.SerializeToString,
+            mistudio_dot_models_dot_v2_dot_models__service__pb2.UnloadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLoadedModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mistudio.models.v2.ModelsService/ListLoadedModels',
+            mistudio_dot_models_dot_v2_dot_models__service__pb2.ListLoadedModelsRequest.SerializeToString,
+            mistudio_dot_models_dot_v2_dot_models__service__pb2.ListLoadedModelsResponse.FromString,
             options,
             channel_credentials,
             insecure,

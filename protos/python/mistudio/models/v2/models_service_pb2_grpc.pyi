@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ModelsServiceStub:
-    """Models: inspect them on the Hub, bring them in, let them go."""
+    """Models: inspect them on the Hub, bring them in, load them, let them go."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -48,11 +48,25 @@ class ModelsServiceStub:
     CancelModelDownload: _grpc.UnaryUnaryMultiCallable[_models_service_pb2.CancelModelDownloadRequest, _models_service_pb2.CancelModelDownloadResponse]
     """Stops a model's download; its files go, the model stays as CANCELLED."""
     DeleteModel: _grpc.UnaryUnaryMultiCallable[_models_service_pb2.DeleteModelRequest, _models_service_pb2.DeleteModelResponse]
-    """Deletes a model: gone from lists at once, its files shortly after. Refused while tokenizations are being made with it."""
+    """Deletes a model: gone from lists at once, its files shortly after. Refused while it is loaded, or tokenizations are
+    being made with it.
+    """
+    BatchDeleteModels: _grpc.UnaryUnaryMultiCallable[_models_service_pb2.BatchDeleteModelsRequest, _models_service_pb2.BatchDeleteModelsResponse]
+    """Deletes many models; each as DeleteModel would."""
+    EstimateMemory: _grpc.UnaryUnaryMultiCallable[_models_service_pb2.EstimateMemoryRequest, _models_service_pb2.EstimateMemoryResponse]
+    """The memory that a model needs, here or on the Hub, for each format, and whether it fits the devices there are."""
+    GetModelArchitecture: _grpc.UnaryUnaryMultiCallable[_models_service_pb2.GetModelArchitectureRequest, _models_service_pb2.GetModelArchitectureResponse]
+    """A model's layers and the places where activations are read."""
+    LoadModel: _grpc.UnaryUnaryMultiCallable[_models_service_pb2.LoadModelRequest, _models_service_pb2.LoadModelResponse]
+    """Starts to load a model into a worker's memory. The same load already running or done is joined."""
+    UnloadModel: _grpc.UnaryUnaryMultiCallable[_models_service_pb2.UnloadModelRequest, _models_service_pb2.UnloadModelResponse]
+    """Takes a model out of workers' memory. Refused while a job works with it."""
+    ListLoadedModels: _grpc.UnaryUnaryMultiCallable[_models_service_pb2.ListLoadedModelsRequest, _models_service_pb2.ListLoadedModelsResponse]
+    """Which models are loaded where."""
 
 @_typing.type_check_only
 class ModelsServiceAsyncStub(ModelsServiceStub):
-    """Models: inspect them on the Hub, bring them in, let them go."""
+    """Models: inspect them on the Hub, bring them in, load them, let them go."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     InspectModel: _aio.UnaryUnaryMultiCallable[_models_service_pb2.InspectModelRequest, _models_service_pb2.InspectModelResponse]  # type: ignore[assignment]
@@ -70,10 +84,24 @@ class ModelsServiceAsyncStub(ModelsServiceStub):
     CancelModelDownload: _aio.UnaryUnaryMultiCallable[_models_service_pb2.CancelModelDownloadRequest, _models_service_pb2.CancelModelDownloadResponse]  # type: ignore[assignment]
     """Stops a model's download; its files go, the model stays as CANCELLED."""
     DeleteModel: _aio.UnaryUnaryMultiCallable[_models_service_pb2.DeleteModelRequest, _models_service_pb2.DeleteModelResponse]  # type: ignore[assignment]
-    """Deletes a model: gone from lists at once, its files shortly after. Refused while tokenizations are being made with it."""
+    """Deletes a model: gone from lists at once, its files shortly after. Refused while it is loaded, or tokenizations are
+    being made with it.
+    """
+    BatchDeleteModels: _aio.UnaryUnaryMultiCallable[_models_service_pb2.BatchDeleteModelsRequest, _models_service_pb2.BatchDeleteModelsResponse]  # type: ignore[assignment]
+    """Deletes many models; each as DeleteModel would."""
+    EstimateMemory: _aio.UnaryUnaryMultiCallable[_models_service_pb2.EstimateMemoryRequest, _models_service_pb2.EstimateMemoryResponse]  # type: ignore[assignment]
+    """The memory that a model needs, here or on the Hub, for each format, and whether it fits the devices there are."""
+    GetModelArchitecture: _aio.UnaryUnaryMultiCallable[_models_service_pb2.GetModelArchitectureRequest, _models_service_pb2.GetModelArchitectureResponse]  # type: ignore[assignment]
+    """A model's layers and the places where activations are read."""
+    LoadModel: _aio.UnaryUnaryMultiCallable[_models_service_pb2.LoadModelRequest, _models_service_pb2.LoadModelResponse]  # type: ignore[assignment]
+    """Starts to load a model into a worker's memory. The same load already running or done is joined."""
+    UnloadModel: _aio.UnaryUnaryMultiCallable[_models_service_pb2.UnloadModelRequest, _models_service_pb2.UnloadModelResponse]  # type: ignore[assignment]
+    """Takes a model out of workers' memory. Refused while a job works with it."""
+    ListLoadedModels: _aio.UnaryUnaryMultiCallable[_models_service_pb2.ListLoadedModelsRequest, _models_service_pb2.ListLoadedModelsResponse]  # type: ignore[assignment]
+    """Which models are loaded where."""
 
 class ModelsServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Models: inspect them on the Hub, bring them in, let them go."""
+    """Models: inspect them on the Hub, bring them in, load them, let them go."""
 
     @_abc_1.abstractmethod
     def InspectModel(
@@ -131,6 +159,56 @@ class ModelsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _models_service_pb2.DeleteModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_models_service_pb2.DeleteModelResponse, _abc.Awaitable[_models_service_pb2.DeleteModelResponse]]:
-        """Deletes a model: gone from lists at once, its files shortly after. Refused while tokenizations are being made with it."""
+        """Deletes a model: gone from lists at once, its files shortly after. Refused while it is loaded, or tokenizations are
+        being made with it.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchDeleteModels(
+        self,
+        request: _models_service_pb2.BatchDeleteModelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_models_service_pb2.BatchDeleteModelsResponse, _abc.Awaitable[_models_service_pb2.BatchDeleteModelsResponse]]:
+        """Deletes many models; each as DeleteModel would."""
+
+    @_abc_1.abstractmethod
+    def EstimateMemory(
+        self,
+        request: _models_service_pb2.EstimateMemoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_models_service_pb2.EstimateMemoryResponse, _abc.Awaitable[_models_service_pb2.EstimateMemoryResponse]]:
+        """The memory that a model needs, here or on the Hub, for each format, and whether it fits the devices there are."""
+
+    @_abc_1.abstractmethod
+    def GetModelArchitecture(
+        self,
+        request: _models_service_pb2.GetModelArchitectureRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_models_service_pb2.GetModelArchitectureResponse, _abc.Awaitable[_models_service_pb2.GetModelArchitectureResponse]]:
+        """A model's layers and the places where activations are read."""
+
+    @_abc_1.abstractmethod
+    def LoadModel(
+        self,
+        request: _models_service_pb2.LoadModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_models_service_pb2.LoadModelResponse, _abc.Awaitable[_models_service_pb2.LoadModelResponse]]:
+        """Starts to load a model into a worker's memory. The same load already running or done is joined."""
+
+    @_abc_1.abstractmethod
+    def UnloadModel(
+        self,
+        request: _models_service_pb2.UnloadModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_models_service_pb2.UnloadModelResponse, _abc.Awaitable[_models_service_pb2.UnloadModelResponse]]:
+        """Takes a model out of workers' memory. Refused while a job works with it."""
+
+    @_abc_1.abstractmethod
+    def ListLoadedModels(
+        self,
+        request: _models_service_pb2.ListLoadedModelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_models_service_pb2.ListLoadedModelsResponse, _abc.Awaitable[_models_service_pb2.ListLoadedModelsResponse]]:
+        """Which models are loaded where."""
 
 def add_ModelsServiceServicer_to_server(servicer: ModelsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,4 +1,4 @@
-"""Models."""
+"""Models, under ids that are texts."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,7 +14,7 @@ def upgrade() -> None:
     now = sa.text("clock_timestamp()")
     op.create_table(
         "models",
-        sa.Column("id", sa.Uuid, primary_key=True),
+        sa.Column("id", sa.Text, primary_key=True),
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("status", sa.Text, nullable=False),
         sa.Column("repo_id", sa.Text, nullable=False),

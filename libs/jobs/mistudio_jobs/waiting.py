@@ -1,0 +1,69 @@
+"""What queued jobs wait for: how many are before them, and who is there to run them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mistudio_jobs.presence import FRESH
+from mistudio_jobs.states import JobState
+from mistudio_jobs.tables import Job
+from mistudio_jobs.turns import execute
+
+# Each job counts those between the page's job before it and itself, and the counts are summed up: the queue is read
+# once for the whole page.
+_WAITS = f"""
+    WITH asked AS (
+        SELECT id, pool, created_at, lag(created_at) OVER (PARTITION BY pool ORDER BY created_at) AS previous
+        FROM jobs WHERE id = ANY(%(ids)s) AND state = 'QUEUED'
+    ), counted AS (
+        SELECT a.*, (
+            SELECT count(*) FROM jobs j
+            WHERE j.state = 'QUEUED' AND j.pool = a.pool AND j.created_at < a.created_at
+                AND j.created_at >= COALESCE(a.previous, '-infinity')) AS added
+        FROM asked a
+    )
+    SELECT id, pool, (sum(added) OVER (PARTITION BY pool ORDER BY created_at))::int8 AS ahead,
+        (SELECT count(*) FROM workers w WHERE w.pool = c.pool AND {FRESH}) AS workers
+    FROM counted c
+"""  # noqa: S608 - constants only
+
+
+@dataclass(frozen=True)
+class Wait:
+    """What a queued job waits for.
+
+    Attributes:
+        pool: the pool that is to run it.
+        ahead: queued jobs of the pool that were there before it.
+        workers: workers of the pool that are there.
+    """
+
+    pool: str
+    ahead: int
+    workers: int
+
+    @property
+    def reason(self) -> str:
+        """The same in words."""
+        if self.workers == 0:
+            return f"no {self.pool} worker is there, start one; {self.ahead:,} ahead"
+        return f"waiting for a {self.pool} worker, {self.ahead:,} ahead"
+
+
+async def waits(session: AsyncSession, jobs: Sequence[Job], silent: float) -> Mapping[UUID, Wait]:
+    """What those of `jobs` that are queued wait for, by their ids.
+
+    Args:
+        session: of their database.
+        jobs: one, or a page of them.
+        silent: seconds after which a worker that says nothing is not there any more.
+    """
+    queued = [job.id for job in jobs if job.state == JobState.QUEUED]
+    if not queued:
+        return {}
+    rows = await execute(session, _WAITS, {"ids": queued, "silent": silent})
+    return {row["id"]: Wait(row["pool"], row["ahead"], row["workers"]) for row in rows}
