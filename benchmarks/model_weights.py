@@ -1,7 +1,7 @@
 """By how much the bytes of weights are predicted wrong, by us and by `accelerate estimate-memory`.
 
-`python -m benchmarks.model_weights {families|8b}` prints `Errors` as JSON. The peer's own calculation runs on the same
-configuration; its question whether the Hub knows the model is answered here.
+`python -m benchmarks.model_weights {families|8b}` prints both errors as JSON. The peer's own calculation runs on the
+same configuration; its question whether the Hub knows the model is answered here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stdout
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
@@ -40,23 +39,14 @@ _FEW_WORDS = 1024
 _BF16_BYTES = 2
 
 
-@dataclass(frozen=True)
-class Errors:
-    """By how many percent the bytes of a model's weights were predicted too high, by us and by the peer."""
-
-    ours: float
-    peer: float
-
-    @classmethod
-    def of(cls, taken: float, ours: float, peer: float) -> Errors:
-        """The errors of two predictions of the bytes that were `taken`."""
-        return cls(100 * (ours - taken) / taken, 100 * (peer - taken) / taken)
+Errors = tuple[float, float]
+"""By how many percent the bytes of a model's weights were predicted too high, by us and by the peer."""
 
 
 def worst_of_families() -> Errors:
     """The worst over tiny models of all families, each loaded in every format on the CPU, as they are without sign."""
     errors = [each for family in FAMILIES for each in _of_family(family)]
-    return Errors(max(abs(each.ours) for each in errors), max(abs(each.peer) for each in errors))
+    return max(abs(ours) for ours, _ in errors), max(abs(peer) for _, peer in errors)
 
 
 def _of_family(family: str) -> Iterator[Errors]:
@@ -66,7 +56,7 @@ def _of_family(family: str) -> Iterator[Errors]:
         for settings in SETTINGS:
             memory = load(folder, settings).memory
             ours = memory.predicted_weights_bytes
-            yield Errors.of(memory.measured_weights_bytes, ours, peer[_DTYPES[settings.format]])
+            yield _errors(memory.measured_weights_bytes, ours, peer[_DTYPES[settings.format]])
 
 
 def of_8b_in_nf4() -> Errors:
@@ -78,7 +68,12 @@ def of_8b_in_nf4() -> Errors:
     (need,) = needs(outline_of(LLAMA_8B), [NF4], batch_size=1, sequence_length=1, device_type="cpu")
     with tempfile.TemporaryDirectory(prefix="bench-weights-") as name:
         Path(name, "config.json").write_text(json.dumps(LLAMA_8B))
-        return Errors.of(taken, need.weights_bytes, _of_peer(Path(name))[_DTYPES[NF4.format]])
+        return _errors(taken, need.weights_bytes, _of_peer(Path(name))[_DTYPES[NF4.format]])
+
+
+def _errors(taken: float, ours: float, peer: float) -> Errors:
+    """The errors of two predictions of the bytes that were taken."""
+    return 100 * (ours - taken) / taken, 100 * (peer - taken) / taken
 
 
 def _taken(*, layers: int) -> int:
@@ -105,4 +100,4 @@ def _of_peer(folder: Path) -> Mapping[str, float]:
 _MODELS: Mapping[str, Callable[[], Errors]] = {"families": worst_of_families, "8b": of_8b_in_nf4}
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(_MODELS[sys.argv[1]]())))
+    print(json.dumps(_MODELS[sys.argv[1]]()))

@@ -109,6 +109,7 @@ class JobKind:
         area: the area of the store where its folder lies, or None for a job that writes no folder.
         resumable: whether an attempt takes over the folder of the one before.
         max_attempts: attempts after which a transient failure is final.
+        result_is_kept: whether what it makes stays with its worker's keeper: a worker that stops gives it back at once.
     """
 
     name: str
@@ -119,6 +120,7 @@ class JobKind:
     area: Area | None = None
     resumable: bool = False
     max_attempts: int = 5
+    result_is_kept: bool = False
 
     @property
     def service(self) -> str:

@@ -122,8 +122,9 @@ def scripted_kind(name: str = "scripted", **changes: Any) -> JobKind:
 
 PLAIN = scripted_kind()
 RESUMABLE = scripted_kind("resumable", resumable=True)
+KEPT = scripted_kind("kept", area=None, result_is_kept=True)
 NOOP = scripted_kind("noop", handler="mistudio_jobs.testing_handlers:noop", area=None, effects=NoEffects())
-KINDS = (PLAIN, RESUMABLE, NOOP)
+KINDS = (PLAIN, RESUMABLE, KEPT, NOOP)
 
 
 @dataclass

@@ -200,7 +200,9 @@ class Worker:
 
     async def _drain(self) -> None:
         await self._stopping.wait()
-        await asyncio.sleep(self._config.timing.drain)
+        # What would go with the worker as soon as it is made is not worth waiting for.
+        if self._execution is None or not self._execution.held.kind.result_is_kept:
+            await asyncio.sleep(self._config.timing.drain)
         if self._execution is not None:
             self._execution.stop()
 

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import text
 
 from mistudio_jobs.presence import WorkerInfo
-from mistudio_jobs.testing import QUICK, Stand
+from mistudio_jobs.testing import KEPT, QUICK, Stand
 from mistudio_jobs.testing_keeper import SHELF
 from mistudio_servicekit.errors import MistudioError, NotServedHere, ResourceInUse, Unavailable
 
@@ -167,6 +167,18 @@ async def test_a_cancelled_job_that_never_stops_ends_with_all_that_its_child_kee
         await stand.reached(job, "CANCELLED")
         await seen(stand, lambda worker: worker.state.get("names") == [])
     assert f"Job {job.id} did not stop when it was cancelled" in caplog.text
+
+
+async def test_a_worker_that_stops_gives_a_job_back_at_once_whose_result_would_go_with_it(
+    stand: Stand, tmp_path: Path
+) -> None:
+    async with stand.worker(keeper=SHELF, timing=replace(QUICK, drain=3600.0)):
+        job = await stand.submit([["wait", str(tmp_path / "go")], ["keep", "a"]], kind=KEPT)
+        await stand.reached(job, "RUNNING")
+    (tmp_path / "go").write_text("go")
+    async with stand.worker(keeper=SHELF):
+        assert (await stand.ended(job)).state == "SUCCEEDED"
+        assert (await kept(stand)).state["names"] == ["a"]
 
 
 async def test_what_a_dead_child_held_is_gone_at_once_and_the_next_one_answers(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from mistudio_models.domain.weights import LoadSettings, Need
 from mistudio_models.engine.devices import Devices
 from mistudio_models.engine.loads import Loaded, Observer
 from mistudio_servicekit.errors import ModelNotLoaded, OutOfMemory, ResourceInUse, Unavailable
+
+log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.1
 
@@ -227,6 +230,8 @@ class ModelCache:
             if not possible:
                 raise _no_room(need, devices, self._budget_bytes)
             device, going = min(possible, key=lambda plan: (self._bytes(plan[1]), -plan[0].free_bytes))
+            for key in going:
+                log.info("Model %s in %s makes room on %s", key.model_id, key.settings, device.id)
             self._drop(going)
         if going:
             self._devices.give_back()

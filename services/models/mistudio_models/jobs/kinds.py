@@ -37,5 +37,6 @@ def job_kinds() -> Kinds:
         handler="mistudio_models.jobs.load:run",
         effects=LoadEffects(),
         max_attempts=2,
+        result_is_kept=True,
     )
     return Kinds(download=download, cleanup=cleanup, load=load)
