@@ -48,6 +48,10 @@ async def test_its_branch_goes_down_and_up_with_data_while_the_service_runs(
     assert (again.id != dataset.id, again.rows) == (True, dataset.rows)
 
 
+_LATER_COLUMNS = {"datasets": 0, "tokenizations": 1}
+"""Columns of the first tables that came later; they stand last."""
+
+
 def _rows(database: Database, table: str) -> list[tuple[object, ...]]:
     with database.connect() as connection:
         return connection.execute(f"SELECT * FROM {SCHEMA}.{table} ORDER BY 1").fetchall()  # of names above
@@ -66,9 +70,11 @@ async def test_what_came_second_goes_down_and_up_and_the_first_tables_keep_their
     kept = {table: _rows(service.database, table) for table in FIRST}
     assert all(_rows(service.database, table) for table in FIRST | SECOND)
 
-    await asyncio.to_thread(migrate, service.backend.database_url, SCHEMA, FOLDERS, "datasets@-1")
+    await asyncio.to_thread(migrate, service.backend.database_url, SCHEMA, FOLDERS, "datasets@-2")
     assert SECOND.isdisjoint(_tables(service.database))
-    assert {table: _rows(service.database, table) for table in FIRST} == kept
+    assert {table: _rows(service.database, table) for table in FIRST} == {
+        table: [row[: -_LATER_COLUMNS[table] or None] for row in rows] for table, rows in kept.items()
+    }
     await asyncio.to_thread(migrate, service.backend.database_url, SCHEMA, FOLDERS)
     assert {table: _rows(service.database, table) for table in FIRST} == kept
     assert not any(_rows(service.database, table) for table in SECOND)
