@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bitsandbytes.nn.modules import Linear4bit, Linear8bitLt
 from torch import nn
 
 from mistudio_servicekit.errors import ArchitectureUnsupported, MalformedFile
+from mistudio_servicekit.naming import first_of
 
 _MOST_NAMED = 5
 Mismatch = tuple[str, Sequence[int], Sequence[int]]
@@ -30,13 +31,14 @@ def check_complete(model: nn.Module, info: Mapping[str, Any]) -> None:
             would compute something else than what was trained.
     """
     if missing := sorted(info["missing_keys"]):
-        raise _unfit(f"lack {_named(missing)}, which {type(model).__name__} needs")
+        raise _unfit(f"lack {first_of(missing, _MOST_NAMED)}, which {type(model).__name__} needs")
     if mismatched := sorted([*info["mismatched_keys"], *_mismatched_when_quantized(model)]):
-        shapes = (f"{name} as {tuple(stored)} instead of {tuple(needed)}" for name, stored, needed in mismatched)
-        raise _unfit(f"hold {_named(list(shapes))}")
+        shapes = [f"{name} as {tuple(stored)} instead of {tuple(needed)}" for name, stored, needed in mismatched]
+        raise _unfit(f"hold {first_of(shapes, _MOST_NAMED)}")
     if ignored := sorted(name for name in info["unexpected_keys"] if _changes_the_model(model, name)):
         raise ArchitectureUnsupported(
-            f"The model's files hold {_named(ignored)}, for which the installed {type(model).__name__} has no place",
+            f"The model's files hold {first_of(ignored, _MOST_NAMED)}, "
+            f"for which the installed {type(model).__name__} has no place",
             next_step="Choose a model whose architecture the installed transformers knows as it was trained",
         )
 
@@ -46,12 +48,6 @@ def _unfit(problem: str) -> MalformedFile:
         f"The model's weight files {problem}",
         next_step="Choose another revision, or tell the repository's owner: its weights do not fit its config.json",
     )
-
-
-def _named(names: Collection[str]) -> str:
-    shown = ", ".join(list(names)[:_MOST_NAMED])
-    more = len(names) - _MOST_NAMED
-    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _mismatched_when_quantized(model: nn.Module) -> Iterable[Mismatch]:
