@@ -128,6 +128,9 @@ load(folder, {settings})  # the first load of its kind brings libraries in as we
 memory = load(folder, {settings}).memory
 print(memory.measured_load_peak_bytes, memory.predicted_load_peak_bytes)
 """
+# On a CPU the kernel counts Python's objects and the libraries' own as well, whatever the size of the model: up to
+# 6 MB. The tensors alone are compared in test_memory_peaks.py, exactly.
+_BESIDE_TENSORS_BYTES = 8_000_000
 
 
 @pytest.mark.parametrize("settings", ["FP32", "BF16", "INT8", "NF4"])
@@ -137,7 +140,7 @@ def test_the_load_peak_is_measured_near_what_was_predicted(settings: str, tmp_pa
     command = [sys.executable, "-c", _PEAK.format(settings=settings), str(tmp_path)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=150)
     measured, predicted = map(int, done.stdout.split())
-    assert measured == pytest.approx(predicted, rel=0.1, abs=4e6)
+    assert 0.9 * predicted <= measured <= 1.1 * predicted + _BESIDE_TENSORS_BYTES
 
 
 def test_values_too_large_for_fp16_are_named_with_the_formats_that_hold_them(tmp_path: Path) -> None:
