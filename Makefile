@@ -71,8 +71,8 @@ format: setup ## put the code into its format, and mend what can be mended mecha
 	ruff format
 
 .PHONY: test
-test: peers ## run all tests, with a short round of the fault tests
-	pytest
+test: peers ## run all tests in two processes, with a short round of the fault tests
+	pytest -n 2
 
 .PHONY: faults
 faults: setup ## run the long fault loops; make faults ROUNDS=50

@@ -131,8 +131,9 @@ async def _watched(site: Site, jobs: list[str], watched: list[str], rounds: int,
         asyncio.create_task(_watch(channels[number % CHANNELS], job_id, arrivals, ready))
         for number, job_id in enumerate(watched)
     ]
-    for _ in watchers:
-        await ready.acquire()
+    async with asyncio.timeout(60):
+        for _ in watchers:
+            await ready.acquire()
     await _publish(site, jobs, rounds, hertz)
     async with asyncio.timeout(60):
         await arrivals.complete.wait()

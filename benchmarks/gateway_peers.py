@@ -18,7 +18,9 @@ from mistudio.datasets.v1 import datasets_service_pb2
 from mistudio.jobs.v1 import job_pb2, jobs_service_pb2
 from mistudio_jobs.events import progress_subject
 from mistudio_jobs.streams import connect
+from mistudio_servicekit.config import Environment, ServerConfig
 from mistudio_servicekit.interceptors import CallInterceptor
+from mistudio_servicekit.server import server_options
 
 SERVICE = "datasets"
 
@@ -64,7 +66,8 @@ _HANDLERS = (
 
 async def backend() -> None:
     """Serve until killed."""
-    server = grpc.aio.server(interceptors=[CallInterceptor()])
+    options = server_options(ServerConfig.read(Environment({}), port=0, metrics_port=0))
+    server = grpc.aio.server(interceptors=[CallInterceptor()], options=options)
     states = health.aio.HealthServicer()
     server.add_generic_rpc_handlers(_HANDLERS)
     health_pb2_grpc.add_HealthServicer_to_server(states, server)

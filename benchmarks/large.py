@@ -32,7 +32,7 @@ POOL_BYTES = 100_000_000
 TINY_FILES = 100_000
 MANY_COLUMNS = 10_000
 LONG_ROW_BYTES = 200_000_000
-MOST_TIMES_THE_ROW_IN = 16
+MOST_TIMES_THE_ROW_IN = 12
 """A JSON row is taken in whole: its line, and its text, the parts of its value and the value, which in Python take four
 bytes a character where one character of it asks for them."""
 MOST_TIMES_THE_ROW_TOKENIZED = 10

@@ -20,7 +20,7 @@ from mistudio_models.engine.folder import FolderSource
 from mistudio_models.engine.memory import needs
 from mistudio_models.engine.outline import read_outline
 from mistudio_models.engine.proof import TOKENS
-from mistudio_models.service.verdicts import Room, Verdict, device_verdict
+from mistudio_models.service.verdicts import Target, Verdict, device_verdict
 from mistudio_servicekit.errors import OutOfMemory
 
 SHARES = (0.5, 2.0)
@@ -42,7 +42,7 @@ def _agreements(format_: str, device: str, folder: str) -> list[bool]:
 def _fits(need: Need, device: str, room_bytes: int) -> bool:
     seen = Device(device, "", total_bytes=room_bytes, free_bytes=room_bytes)
     host = Host("bench", "gpu", "", HostState((seen,), budget_bytes=room_bytes, models=()))
-    return device_verdict(need, [], Room(host, seen)).verdict is not Verdict.WONT_FIT
+    return device_verdict(need, [], Target(host, seen)).verdict is not Verdict.WONT_FIT
 
 
 def _loads(folder: Path, settings: LoadSettings, device: str) -> bool:

@@ -30,6 +30,7 @@ CORPUS_BYTES = 54_000_000
 VOCABULARY = 16_000
 ROUNDS = 3
 PROCESSES = 2
+_LONGEST_WORD = 32
 
 
 def main() -> None:
@@ -41,12 +42,20 @@ def measure() -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="bench-tokenization-") as folder:
         root = Path(folder)
         _write_corpus(root)
+        some = paragraphs()[::4]
         models = [
             ("BPE 16k", train_model("byte-level", VOCABULARY, root / "bpe", paragraphs()), 15.0),
             ("WordPiece (MiniLM)", MODEL_DIR, 1.4),
-            ("SentencePiece BPE 16k", train_model("byte-fallback", VOCABULARY, root / "sp", paragraphs()[::4]), 15.0),
+            ("SentencePiece BPE 16k", train_model("byte-fallback, words", VOCABULARY, root / "sp", some), 15.0),
+            ("the same, words joined", train_model("byte-fallback", VOCABULARY, root / "phrases", some), 15.0),
+            ("Unigram 8k", train_model("unigram", VOCABULARY // 2, root / "unigram", _plain_paragraphs()), 1.0),
         ]
         return [row for model in models for row in _compare(root, *model)]
+
+
+def _plain_paragraphs() -> list[str]:
+    """Few enough to train Unigram in seconds, and without the long words that its trainer fails on."""
+    return [text for text in paragraphs()[::8] if max(map(len, text.split())) <= _LONGEST_WORD]
 
 
 def _compare(root: Path, name: str, model: Path, target: float) -> Iterator[Row]:
@@ -128,7 +137,7 @@ def _limit(root: Path, model: Path) -> tuple[float, Iterator[Any]]:
     texts: Any = pq.read_table(root / "source" / "train.parquet")["text"].combine_chunks()
     engine = choose_engine(load_tokenizer(model))
     begun = time.perf_counter()
-    step = 20_000 if engine.name == "gigatoken" else 2_000
+    step = max(1, engine.batch_bytes * len(texts) // texts.nbytes)
     for start in range(0, len(texts), step):
         engine.encode(texts.slice(start, step))
     return time.perf_counter() - begun, iter(())

@@ -7,11 +7,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from mistudio_local.guard import Guard
 from mistudio_local.nats import NatsServer
 from mistudio_local.postgres import PostgresServer
 from mistudio_local.testing import Database, cloned_database
+
+# The same examples on every machine, however long it takes for them.
+settings.register_profile("everywhere", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("everywhere")
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +53,20 @@ def nats_server(guard: Guard) -> Iterator[NatsServer]:
 def nats_url(nats_server: NatsServer) -> str:
     """The URL of the test's own NATS server."""
     return nats_server.url
+
+
+class _ByFile(LoadFileScheduling):
+    """Tests of a file run in one process, and so do all that share the product's stack."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "tests/e2e" if file.startswith("tests/e2e/") else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _ByFile:
+    """How `-n` spreads the tests over processes."""
+    return _ByFile(config, log)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import text
 
 from mistudio_jobs.migrations import MIGRATIONS
-from mistudio_jobs.testing import EFFECTS_TABLE, SERVICE, Stand
+from mistudio_jobs.testing import EFFECTS_TABLE, QUICK, SERVICE, Stand
+from mistudio_jobs.timing import Timing
 from mistudio_local.postgres import PostgresServer
 from mistudio_local.testing import cloned_database
 from mistudio_servicekit.database import Database, migrate
@@ -36,9 +37,15 @@ async def jobs_database(postgres: PostgresServer, jobs_template: str) -> AsyncIt
 
 
 @pytest.fixture
-async def stand(jobs_database: Database, nats_url: str, tmp_path: Path) -> AsyncIterator[Stand]:
+def timing() -> Timing:
+    """The periods of the stand."""
+    return QUICK
+
+
+@pytest.fixture
+async def stand(jobs_database: Database, nats_url: str, tmp_path: Path, timing: Timing) -> AsyncIterator[Stand]:
     """A started engine without workers."""
-    stand = Stand(jobs_database, nats_url, Store(tmp_path / "store"))
+    stand = Stand(jobs_database, nats_url, Store(tmp_path / "store"), timing)
     await stand.engine.start()
     yield stand
     await stand.engine.stop()

@@ -107,13 +107,15 @@ def _unigram(texts: Sequence[str], vocabulary: int) -> Tokenizer:
     return tokenizer
 
 
-def _byte_fallback_bpe(texts: Sequence[str], vocabulary: int, *, splits_words: bool = False) -> Tokenizer:
-    """As Llama 2's, which normalizes spaces; or as Mistral's later ones, which split words instead."""
+def _byte_fallback_bpe(
+    texts: Sequence[str], vocabulary: int, splits: pre_tokenizers.PreTokenizer | None = None
+) -> Tokenizer:
+    """As Llama 2's, which normalizes spaces, unless it `splits` words instead."""
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
-    if splits_words:
-        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    if splits is None:
+        tokenizer.normalizer = _spaces_normalized()
     else:
-        tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+        tokenizer.pre_tokenizer = splits
     tokenizer.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
@@ -127,12 +129,24 @@ def _byte_fallback_bpe(texts: Sequence[str], vocabulary: int, *, splits_words: b
     return tokenizer
 
 
-def _llama2(texts: Sequence[str], vocabulary: int) -> Tokenizer:
+def _spaces_normalized() -> normalizers.Normalizer:
+    return normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+
+
+def _phrases(texts: Sequence[str], vocabulary: int) -> Tokenizer:
     return _byte_fallback_bpe(texts, vocabulary)
 
 
 def _mistral(texts: Sequence[str], vocabulary: int) -> Tokenizer:
-    return _byte_fallback_bpe(texts, vocabulary, splits_words=True)
+    return _byte_fallback_bpe(texts, vocabulary, pre_tokenizers.Metaspace(prepend_scheme="first", split=False))
+
+
+def _llama2(texts: Sequence[str], vocabulary: int) -> Tokenizer:
+    """With a vocabulary as Llama 2 has it: no entry goes across a space, as those of `_phrases` do."""
+    tokenizer = _byte_fallback_bpe(texts, vocabulary, pre_tokenizers.Metaspace(prepend_scheme="first"))
+    tokenizer.pre_tokenizer = None
+    tokenizer.normalizer = _spaces_normalized()
+    return tokenizer
 
 
 FAMILIES: dict[str, Train] = {
@@ -144,7 +158,8 @@ FAMILIES: dict[str, Train] = {
     "stripping tokens": _stripping,
     "wordpiece": _wordpiece,
     "unigram": _unigram,
-    "byte-fallback": _llama2,
+    "byte-fallback": _phrases,
+    "byte-fallback, words": _llama2,
     "byte-fallback, split": _mistral,
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import grpc
 import psutil
@@ -19,7 +20,8 @@ def kill_worker(stack: Stack, name: str) -> None:
     children = worker.children(recursive=True)
     worker.kill()
     for child in children:
-        child.kill()
+        with suppress(psutil.NoSuchProcess):  # it dies with its worker
+            child.kill()
 
 
 async def kill_the_runner(product: Product, stack: Stack, job_id: str) -> None:
@@ -35,7 +37,7 @@ def assert_second_attempt_won(job: job_pb2.Job) -> None:
 
 async def settled(stack: Stack) -> None:
     """Wait until every gateway answers for both services again."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         for target in stack.gateway_targets:
             async with grpc.aio.insecure_channel(target) as channel:
                 while not await _answers(channel):

@@ -23,7 +23,7 @@ class Operator:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [BUF, "curl", "--protocol", "grpc", "--http2-prior-knowledge", *arguments]
-        return subprocess.run(command, cwd=self._folder, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(command, cwd=self._folder, capture_output=True, text=True, timeout=100, check=False)
 
     def call(self, method: str, **request: Any) -> list[dict[str, Any]]:
         """All responses of a call."""

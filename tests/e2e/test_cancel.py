@@ -1,4 +1,4 @@
-"""Cancelling at every stage: over within a second, files gone, siblings untouched."""
+"""Cancelling at every stage: over soon, files gone, siblings untouched."""
 
 import pytest
 
@@ -19,7 +19,7 @@ async def test_a_download_is_cancelled_in_the_middle_and_its_sibling_stays(
     faults.bodies.append(Body(times=None, path="*", bytes_per_second=2 * 2**20))
     job = await product.download_slow(area)
     await product.until(job.id, lambda progress: progress.done > 0)
-    await product.cancelled_within_a_second(job.id)
+    await product.cancelled_soon(job.id)
     await until_gone(product.folder(area, job.resource_id))
     assert product.epochs(area, job.resource_id) == []
     assert product.digest(area, sibling) == before
@@ -34,7 +34,7 @@ async def test_a_tokenization_is_cancelled_and_its_sibling_stays(product: Produc
     before = product.digest(Area.TOKENIZATIONS, sibling.tokenization.id)
     answer = await product.tokenize(big.id, model.id)
     await product.until(answer.job.id, lambda progress: progress.done > 0)
-    await product.cancelled_within_a_second(answer.job.id)
+    await product.cancelled_soon(answer.job.id)
     cancelled = await product.tokenization(answer.tokenization.id)
     assert cancelled.status == tokenization_pb2.TOKENIZATION_STATUS_CANCELLED
     assert product.epochs(Area.TOKENIZATIONS, answer.tokenization.id) == []

@@ -124,7 +124,7 @@ async def killed_in_the_middle(product: Product, stack: Stack, make: Callable[[]
     """What comes out when the worker is killed while it writes."""
     making = await make()
     folder = product.folder(making.area, making.job.resource_id)
-    await until(lambda: any(folder.glob("*/*")), seconds=60)
+    await until(lambda: any(folder.glob("*/*")))
     await kill_the_runner(product, stack, making.job.id)
     assert_second_attempt_won(await product.ended(making.job.id))
     assert len(product.epochs(making.area, making.job.resource_id)) == 1
@@ -143,7 +143,7 @@ async def assert_no_folder_is_left_over(product: Product, superuser: psycopg.Con
         folders = [path for area in areas for path in (product.store.root / area).glob("*/*")]
         return {(path.parts[-3], UUID(path.parts[-2]), int(path.name)) for path in folders} - named
 
-    await until(lambda: not nameless(), seconds=30)
+    await until(lambda: not nameless())
 
 
 async def test_what_is_made_of_datasets_is_the_same_after_a_workers_death(
@@ -168,7 +168,7 @@ async def test_no_tokenizer_outlives_the_service_that_a_preview_asked(product: P
     tokenizers = psutil.Process(stack.process("datasets").pid).children(recursive=True)
     idle = _processor_seconds(tokenizers)
     preview = asyncio.create_task(_preview(product, dataset.id, endless.id))
-    await until(lambda: _processor_seconds(tokenizers) > idle + 0.3, seconds=30)
+    await until(lambda: _processor_seconds(tokenizers) > idle + 0.3)
     stack.process("datasets").kill()
     await until(lambda: not any(process.is_running() for process in tokenizers))
     preview.cancel()

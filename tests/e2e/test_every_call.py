@@ -22,13 +22,13 @@ async def _answers(channel: grpc.aio.Channel, path: str, method: MethodDescripto
     request = GetMessageClass(method.input_type)()
     coders = (lambda message: message.SerializeToString(), GetMessageClass(method.output_type).FromString)
     if method.server_streaming:
-        call = channel.unary_stream(f"/{path}", *coders)(request, timeout=10)
+        call = channel.unary_stream(f"/{path}", *coders)(request, timeout=100)
         first = await call.read()
         call.cancel()
         return first
     if method.client_streaming:
-        return await channel.stream_unary(f"/{path}", *coders)(iter([request]), timeout=10)
-    return await channel.unary_unary(f"/{path}", *coders)(request, timeout=10)
+        return await channel.stream_unary(f"/{path}", *coders)(iter([request]), timeout=100)
+    return await channel.unary_unary(f"/{path}", *coders)(request, timeout=100)
 
 
 @pytest.mark.parametrize("path", METHODS)

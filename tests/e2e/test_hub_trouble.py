@@ -82,7 +82,7 @@ async def test_a_job_waits_as_long_as_the_hub_asks_and_can_be_cancelled_meanwhil
     assert (waiting.error.reason, waiting.error.failure_class) == ("HUB_RATE_LIMITED", job_pb2.FAILURE_CLASS_NETWORK)
     wait = waiting.available_at.ToDatetime() - waiting.attempts[0].end_time.ToDatetime()
     assert 118 < wait.total_seconds() < 125
-    await product.cancelled_within_a_second(job.id)
+    await product.cancelled_soon(job.id)
     await until_gone(product.folder(Area.DATASETS, job.resource_id))
 
 

@@ -98,7 +98,7 @@ async def test_a_model_that_is_still_downloading_cannot_tokenize(product: Produc
     assert (code, reason) == ("FAILED_PRECONDITION", "MODEL_NOT_READY")
     assert job.resource_id in message
     assert "DOWNLOADING" in message
-    await product.cancelled_within_a_second(job.id)
+    await product.cancelled_soon(job.id)
 
 
 async def test_unknown_datasets_and_models_are_told_apart(product: Product) -> None:

@@ -168,7 +168,7 @@ async def test_of_two_tokenizations_at_once_one_is_cancelled_and_the_other_goes_
     await product.until(stays.job.id, lambda progress: progress.done > 0)
     goes = await start_tokenizing(product, big.id, other.id, cleaning=SLOW_CLEANING)
     await product.until(goes.job.id, lambda progress: progress.done > 0)
-    await product.cancelled_within_a_second(goes.job.id)
+    await product.cancelled_soon(goes.job.id)
     assert (await product.job(stays.job.id)).state == job_pb2.JOB_STATE_RUNNING
     await product.succeeded(stays.job.id)
     assert product.epochs(Area.TOKENIZATIONS, goes.tokenization.id) == []

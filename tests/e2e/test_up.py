@@ -19,7 +19,7 @@ from mistudio_local.orphans import alive
 ROOT = Path(__file__).resolve().parents[2]
 PORTS = [f"--{port.name.replace('_', '-')}-port=0" for port in fields(StackPorts)]
 PROCESSES = 8  # nats, postgres, two services, two workers, the gateway, the watchdog
-SECONDS = 40
+SECONDS = 100
 
 
 def make_up(data_dir: Path) -> subprocess.Popen[str]:

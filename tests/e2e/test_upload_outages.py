@@ -85,5 +85,5 @@ async def test_an_upload_goes_on_after_a_kill_and_arrives_whole(
     assert job.state == job_pb2.JOB_STATE_SUCCEEDED, job
     (kept,) = product.folder(Area.DATASETS, answer.dataset.id).rglob("upload.parquet")
     assert kept.read_bytes() == large_file.read_bytes()
-    await until(lambda: "0" not in product.epochs(Area.DATASETS, answer.dataset.id), seconds=20)
+    await until(lambda: "0" not in product.epochs(Area.DATASETS, answer.dataset.id))
     await product.delete_dataset(answer.dataset.id)

@@ -55,7 +55,7 @@ async def test_a_large_file_passes_gateway_and_service_in_little_memory(product:
 async def test_an_upload_is_cancelled_while_it_is_read(product: Product) -> None:
     answer = await product.upload("large.jsonl", chunks(64))
     await product.until(answer.job.id, lambda progress: progress.done > 0)
-    await product.cancelled_within_a_second(answer.job.id)
+    await product.cancelled_soon(answer.job.id)
     await until_gone(product.folder(Area.DATASETS, answer.dataset.id))
 
 

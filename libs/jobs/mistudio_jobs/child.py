@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
-from mistudio_jobs.failures import to_failure
+from mistudio_jobs.failures import describe
 from mistudio_jobs.handler import Handler
 from mistudio_jobs.keeping import Keeper, Keeping
 from mistudio_jobs.pipe import Report, Task, encode, receive_blocking
@@ -198,7 +198,8 @@ def _answer(task: Task, context: ChildContext) -> dict[str, Any]:
         result = load_handler(task.handler)(task.payload, context)
         json.dumps(result)  # a result that cannot be kept is the handler's fault, not the pipe's
     except Exception as error:  # noqa: BLE001 - the edge of a job: whatever happened becomes its error
-        return {"failed": to_failure(error, f"job {task.job_id}").to_record()}
+        failure, trace = describe(error, f"job {task.job_id}")
+        return {"failed": failure.to_record(), "trace": trace}
     return {"done": dict(result)}
 
 

@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from mistudio_jobs import events, tasks
 from mistudio_jobs.failures import to_failure
 from mistudio_jobs.publishing import PublishError
+from mistudio_jobs.reaching import ARE_YOU_THERE, deaf
 from mistudio_jobs.runner import Child
 from mistudio_servicekit.errors import MistudioError, NotServedHere, Unavailable, WorkerLost
 
@@ -26,19 +27,24 @@ log = logging.getLogger(__name__)
 _NAME_CHARACTERS = 255
 """Longer names would not fit into a subject."""
 
+_CLOSE_SECONDS = 2.0
+_LOOK_SECONDS = 0.5
+_LOOKS = 2
+"""How often in a row a worker is found gone before its answer is given up: it may just connect again."""
+
 
 async def ask(nats: Client, service: str, worker: str, payload: Mapping[str, Any], seconds: float) -> Mapping[str, Any]:
     """What the keeper of `worker` answers to `payload`.
 
     Raises:
-        Unavailable: nobody of this name is there, or it does not answer within `seconds`.
+        Unavailable: nobody of this name is there any more, or it does not answer within `seconds`.
         MistudioError: what the keeper raised.
     """
     if not 0 < len(worker) <= _NAME_CHARACTERS:
         raise _nobody(worker[:_NAME_CHARACTERS])
     asked = json.dumps({"payload": dict(payload), "seconds": seconds}).encode()
     try:
-        message = await nats.request(events.worker_subject(service, worker), asked, timeout=seconds)
+        message = await _answered(nats, service, worker, asked, seconds)
     except NoRespondersError:
         raise _nobody(worker) from None
     except (TimeoutError, NatsError, OSError) as error:
@@ -51,6 +57,25 @@ async def ask(nats: Client, service: str, worker: str, payload: Mapping[str, Any
         raise MistudioError.from_record(answer["error"])
     result: Mapping[str, Any] = answer["result"]
     return result
+
+
+async def _answered(nats: Client, service: str, worker: str, asked: bytes, seconds: float) -> Msg:
+    """The answer of a worker.
+
+    Raises:
+        NoRespondersError: it is not there, or dies before it answers.
+        TimeoutError, nats.errors.Error: it does not answer, or cannot be asked.
+    """
+    asking = asyncio.create_task(nats.request(events.worker_subject(service, worker), asked, timeout=seconds))
+    try:
+        silent = 0
+        while not (await asyncio.wait({asking}, timeout=_LOOK_SECONDS))[0]:
+            silent = silent + 1 if await deaf(nats, service, [worker]) else 0
+            if silent == _LOOKS:
+                raise NoRespondersError
+        return asking.result()
+    finally:
+        asking.cancel()
 
 
 def _nobody(worker: str) -> Unavailable:
@@ -84,12 +109,16 @@ class Commands:
 
     async def on_message(self, message: Msg) -> None:
         """Begin to answer; later messages need not wait for it."""
+        if message.data == ARE_YOU_THERE:
+            return
         task = asyncio.create_task(self._answer(message))
         task.add_done_callback(self._answering.discard)
         self._answering.add(task)
 
     async def close(self) -> None:
-        """Leave what is not answered yet without an answer."""
+        """Answer what was asked, now that the child has ended: whoever still waits is told so."""
+        if self._answering:
+            await asyncio.wait(self._answering, timeout=_CLOSE_SECONDS)
         await tasks.cancel(list(self._answering))
 
     async def _answer(self, message: Msg) -> None:

@@ -23,9 +23,15 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """The handler raised, or its process died."""
+    """The handler raised, or its process died.
+
+    Attributes:
+        error: what its user is told.
+        trace: of an unexpected exception: whoever tells the error logs it (`failures.log_fault`).
+    """
 
     error: MistudioError
+    trace: str = ""
 
 
 @dataclass(frozen=True)
@@ -160,7 +166,7 @@ def _tell(running: _Running, frame: Mapping[str, Any]) -> None:
     elif "done" in frame:
         running.outcome.set_result(Done(frame["done"]))
     elif "failed" in frame:
-        running.outcome.set_result(Failed(MistudioError.from_record(frame["failed"])))
+        running.outcome.set_result(Failed(MistudioError.from_record(frame["failed"]), frame["trace"]))
 
 
 def _ended() -> WorkerLost:

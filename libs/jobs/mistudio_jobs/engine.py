@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -30,6 +31,7 @@ from mistudio_jobs.handler import JobKind
 from mistudio_jobs.presence import WorkerInfo
 from mistudio_jobs.publishing import PublishError
 from mistudio_jobs.queue import NewJob, Submission
+from mistudio_jobs.reaching import Reach
 from mistudio_jobs.relay import Relay
 from mistudio_jobs.scheduler import Scheduler
 from mistudio_jobs.secrets import SecretKeys
@@ -90,6 +92,7 @@ class JobEngine:
         self._named_folders = named_folders
         self._timing = timing or Timing()
         self._nats: Client | None = None
+        self._reach: Reach | None = None
         self._relay: Relay | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -97,6 +100,7 @@ class JobEngine:
         """Connect, declare the streams, and start relay, scheduler and sweeper. Waits until NATS answers."""
         self._nats = await streams.connect(self._nats_url, f"service {self.service}")
         await self._declare()
+        self._reach = Reach(self._nats, self.service)
         self._relay = Relay(self.database, self._nats, self.service, self._timing, self._declare)
         js = self._nats.jetstream(timeout=self._timing.publish)
         scheduler = Scheduler(self.database, self.kinds, self._store, js, self.service, self._relay, self._timing)
@@ -185,20 +189,27 @@ class JobEngine:
         await outbox.add_deleted(session, self.service, resource_ids)
 
     async def workers(self, session: AsyncSession | None, pool: str = "") -> Sequence[WorkerInfo]:
-        """The workers that are there, by pool and name; of one pool if it is named.
+        """The workers that are there and can be reached, by pool and name; of one pool if it is named.
 
         Args:
             session: where to look; None for a transaction of its own.
             pool: a pool's name, or empty.
         """
         if session is not None:
-            return await presence.workers(session, self._timing.silent, pool)
-        async with self.database.transaction() as own:
-            return await presence.workers(own, self._timing.silent, pool)
+            found = await presence.workers(session, self._timing.silent)
+        else:
+            async with self.database.transaction() as own:
+                found = await presence.workers(own, self._timing.silent)
+        reached = found if self._reach is None else await self._reach.reached(found)
+        return [worker for worker in reached if pool in ("", worker.pool)]
 
     async def waits(self, session: AsyncSession, jobs: Sequence[Job]) -> Mapping[UUID, Wait]:
         """What those of `jobs` that are queued wait for, by their ids."""
-        return await waiting.waits(session, jobs, self._timing.silent)
+        queued = [job for job in jobs if job.state == JobState.QUEUED]
+        if not queued:
+            return {}
+        present = Counter(worker.pool for worker in await self.workers(session))
+        return await waiting.waits(session, queued, present)
 
     async def command(self, worker: str, payload: Mapping[str, Any], *, seconds: float) -> Mapping[str, Any]:
         """What the keeper of a worker answers to `payload`; see `Keeper.command`.

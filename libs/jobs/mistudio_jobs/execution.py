@@ -27,7 +27,7 @@ from mistudio_jobs.secrets import SecretKeys
 from mistudio_jobs.timing import Timing
 from mistudio_jobs.turns import Turn, Turns
 from mistudio_servicekit.database import Database
-from mistudio_servicekit.errors import MistudioError
+from mistudio_servicekit.errors import JobCancelled, MistudioError
 from mistudio_servicekit.storage import Store, sync_tree
 
 log = logging.getLogger(__name__)
@@ -122,13 +122,15 @@ class Execution:
             folder = await self._prepare()
             task = self._task(folder)
         except (MistudioError, OSError) as error:
-            return Failed(failures.to_failure(error, what))
+            return Failed(*failures.describe(error, what))
+        if self._lease.cancelling:  # its child has not heard of it: there was nothing yet to be stopped
+            return _not_begun(what)
         outcome = await self._child.run(task, self._feed.take)
         if isinstance(outcome, Done) and folder is not None:
             try:
                 await asyncio.to_thread(sync_tree, folder)
             except OSError as error:
-                return Failed(failures.to_failure(error, what))
+                return Failed(*failures.describe(error, what))
         return outcome
 
     async def _prepare(self) -> Path | None:
@@ -175,12 +177,16 @@ class Execution:
 
     async def _end_as(self, outcome: Done | Failed) -> bool:
         try:
-            return await self._end(await self._ending(outcome))
+            ended = await self._end(await self._ending(outcome))
         except Exception as error:
             if isinstance(outcome, Failed):
                 raise
-            failure = Failed(failures.to_failure(error, f"job {self._held.job.id}"))
-            return await self._end(await self._ending(failure))
+            outcome = Failed(*failures.describe(error, f"job {self._held.job.id}"))
+            ended = await self._end(await self._ending(outcome))
+        # A fault of a job that was cancelled or lost is nobody's: its files may have been taken from under it.
+        if ended and isinstance(outcome, Failed):
+            failures.log_fault(outcome.error, outcome.trace)
+        return ended
 
     async def _ending(self, outcome: Done | Failed) -> End:
         held = self._held
@@ -274,3 +280,8 @@ class Execution:
         if not task.cancelled() and (error := task.exception()):
             log.error("Job %s is given up", self._held.job.id, exc_info=error)
             self._lease.lose()
+
+
+def _not_begun(what: str) -> Failed:
+    problem = f"The work of {what} was cancelled before it began"
+    return Failed(JobCancelled(problem, next_step="Retry it if it is wanted after all"))

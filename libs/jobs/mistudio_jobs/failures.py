@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import signal
+import traceback
 from pathlib import Path
 
 from mistudio_jobs.timing import Timing
@@ -22,19 +23,35 @@ def to_failure(error: BaseException, what: str) -> MistudioError:
 
     An unexpected exception becomes `Internal`: its text stays in the log, under an incident id that the user sees too.
     """
+    failure, trace = describe(error, what)
+    log_fault(failure, trace)
+    return failure
+
+
+def describe(error: BaseException, what: str) -> tuple[MistudioError, str]:
+    """The typed error as `to_failure` gives it, and what is to be logged with it: a traceback, or nothing.
+
+    For whoever cannot know yet whether anybody will see the error; `log_fault` then logs it.
+    """
     if isinstance(error, MistudioError):
-        return error
+        return error, ""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return out_of_memory(what)
+        return out_of_memory(what), ""
     if isinstance(error, OSError) and is_disk_full(error):
-        return disk_full(f"The store ran full during {what}")
+        return disk_full(f"The store ran full during {what}"), ""
     incident = str(new_id())
-    log.error("%s failed unexpectedly, incident %s", what, incident, exc_info=error)
-    return Internal(
+    failure = Internal(
         f"An unexpected fault stopped {what} (incident {incident})",
         next_step="Look for the incident id in the worker's log, then try again",
         metadata={"incident": incident},
     )
+    return failure, "".join(traceback.format_exception(error))
+
+
+def log_fault(failure: MistudioError, trace: str) -> None:
+    """Log an unexpected fault, as `describe` gave it, under the incident that its users see."""
+    if trace:
+        log.error("%s\n%s", failure.problem, trace)
 
 
 def out_of_memory(what: str) -> OutOfMemory:

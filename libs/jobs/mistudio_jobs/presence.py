@@ -38,13 +38,10 @@ _WRITE = """
     RETURNING started_at
 """
 _LEAVE = "DELETE FROM workers WHERE name = %(name)s"
-FRESH = "seen_at > clock_timestamp() - make_interval(secs => %(silent)s)"
-"""SQL: whether a row of `workers` is of one that is there, heard of in the last `silent` seconds."""
-
-_LIST = f"""
+_LIST = """
     SELECT name, pool, host, job_id, state, started_at, seen_at FROM workers
-    WHERE {FRESH} AND %(pool)s IN ('', pool) ORDER BY pool, name
-"""  # noqa: S608 - constants only
+    WHERE seen_at > clock_timestamp() - make_interval(secs => %(silent)s) ORDER BY pool, name
+"""
 _PRUNE = text("DELETE FROM workers WHERE seen_at < clock_timestamp() - make_interval(days => 1)")
 
 
@@ -71,9 +68,9 @@ class WorkerInfo:
     seen_at: datetime
 
 
-async def workers(session: AsyncSession, silent: float, pool: str = "") -> Sequence[WorkerInfo]:
-    """The workers heard of in the last `silent` seconds, by pool and name; of one pool if it is named."""
-    return [WorkerInfo(**row) for row in await execute(session, _LIST, {"silent": silent, "pool": pool})]
+async def workers(session: AsyncSession, silent: float) -> Sequence[WorkerInfo]:
+    """The workers heard of in the last `silent` seconds, by pool and name."""
+    return [WorkerInfo(**row) for row in await execute(session, _LIST, {"silent": silent})]
 
 
 async def prune(session: AsyncSession) -> None:
@@ -101,6 +98,7 @@ class Presence:
         self._kept = self._written = NOTHING
         self._news = asyncio.Event()
         self._writing = asyncio.Lock()
+        self._left = False
 
     def runs(self, job_id: UUID | None) -> None:
         """Note the job that the worker runs; it is told soon."""
@@ -140,14 +138,19 @@ class Presence:
                 return
 
     async def leave(self) -> None:
-        """Delete the row: the worker stops."""
+        """Delete the row: the worker stops. What it would still tell is not written any more."""
         try:
-            await self._turns.alone().execute(_LEAVE, {"name": self._name})
+            async with self._writing:
+                self._left = True
+                await self._turns.alone().execute(_LEAVE, {"name": self._name})
         except (SQLAlchemyError, OSError) as error:
             log.warning("The worker cannot say that it leaves: %s", type(error).__name__)
 
     async def _write(self) -> None:
         async with self._writing:
+            if self._left:  # a row that is written now would tell of a worker that is gone
+                self._written = self._kept
+                return
             self._news.clear()
             kept = self._kept
             row: dict[str, Any] = {"name": self._name, "pool": self._pool, "host": socket.gethostname()}

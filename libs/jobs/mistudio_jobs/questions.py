@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from mistudio_jobs.child import ChildSettings
 from mistudio_jobs.conversation import Done, Failed
+from mistudio_jobs.failures import log_fault
 from mistudio_jobs.pipe import Report, Task
 from mistudio_jobs.runner import Child
 from mistudio_servicekit.database import new_id
@@ -103,6 +104,7 @@ class QuestionProcess:
                 await child.kill()  # it would go on with what nobody waits for
                 raise
         if isinstance(outcome, Failed):
+            log_fault(outcome.error, outcome.trace)
             raise self._understood(outcome.error)
         return outcome.result
 

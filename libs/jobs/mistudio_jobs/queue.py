@@ -259,7 +259,7 @@ async def _insert(session: AsyncSession, new: NewJob, keys: SecretKeys) -> Job |
     }
     told = outbox.state_values(kind.service, job_id), outbox.doorbell_values(kind.service, pool, job_id)
     rows = await execute(session, _SUBMIT, {**row, **told[0], **told[1]})
-    return Job(**rows[0]) if rows else None
+    return Job.of(rows[0]) if rows else None
 
 
 async def _active_twin(session: AsyncSession, new: NewJob) -> Job | None:

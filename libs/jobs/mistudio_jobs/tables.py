@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -81,6 +82,17 @@ class Job(Base):
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Job:
+        """The job that has all columns of `row`, in no session.
+
+        It is filled as a session fills what it loads: setting attributes, which watches for changes, takes ten times
+        as long.
+        """
+        job = cls()
+        vars(job).update(row)
+        return job
 
     @property
     def service(self) -> str:

@@ -19,4 +19,6 @@ async def cancel(tasks: Collection[asyncio.Task[Any]]) -> None:
         for task in waiting:
             task.cancel()
         await asyncio.wait(waiting, timeout=_AGAIN_SECONDS)
-    await asyncio.gather(*tasks, return_exceptions=True)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # asked for, or it would be logged as forgotten

@@ -6,10 +6,11 @@ import asyncio
 import json
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from mistudio_jobs.secrets import SecretKeys
-from mistudio_jobs.testing import QUICK, SERVICE, Stand
+from mistudio_jobs.testing import FLEETING, SERVICE, Stand
 from mistudio_jobs.timing import Timing
 from mistudio_servicekit.database import Database
 from mistudio_servicekit.server import run
@@ -19,7 +20,8 @@ from mistudio_servicekit.storage import Store
 async def main(settings: dict[str, str]) -> None:
     """Work until SIGTERM; says `ready` once it listens for that."""
     database = Database(settings["url"], SERVICE, pool_size=3)
-    timing = Timing() if settings.get("timing") == "production" else QUICK
+    timing = Timing() if settings.get("timing") == "production" else FLEETING
+    timing = replace(timing, drain=float(settings.get("drain", timing.drain)))
     keys = SecretKeys(bytes.fromhex(settings["key"]))
     stand = Stand(database, settings["nats_url"], Store(Path(settings["store"])), timing, keys)
     worker = stand.new_worker(keeper=settings.get("keeper"))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -24,6 +24,7 @@ from mistudio_servicekit.database import Database
 
 Row = dict[str, Any]
 Values = Mapping[str, Any]
+Cursor = psycopg.AsyncCursor[Row]
 
 _ASK_AFTER_SECONDS = 1.0
 
@@ -34,14 +35,14 @@ async def execute(session: AsyncSession, statement: str, values: Values) -> list
     Raises:
         DBAPIError: the database refuses it, or does not answer.
     """
-    return await _rows(await _driver(await session.connection()), statement, values)
+    return await _rows(await _cursor(await session.connection()), statement, values)
 
 
 def committing(connection: AsyncConnection) -> Turn:
     """Turns on a connection that commits every statement (isolation level AUTOCOMMIT)."""
 
     async def run(statement: str, values: Values) -> list[Row]:
-        return await _rows(await _driver(connection), statement, values)
+        return await _rows(await _cursor(connection), statement, values)
 
     return Turn(run, None)
 
@@ -89,21 +90,21 @@ class Turns:
 
 
 class _OpenLine:
-    """One connection that stays open and commits every statement."""
+    """One connection that stays open and commits every statement, all through one cursor."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._connection: AsyncConnection | None = None
-        self._driver: psycopg.AsyncConnection[Any] | None = None
+        self._cursor: Cursor | None = None
         self._used_at = 0.0
         self._busy = asyncio.Lock()
 
     async def execute(self, statement: str, values: Values) -> list[Row]:
         """See `execute`."""
         async with self._busy:
-            driver = await self._living()
+            cursor = await self._living()
             try:
-                rows = await _rows(driver, statement, values)
+                rows = await _rows(cursor, statement, values)
             except DBAPIError:
                 await self._drop()
                 raise
@@ -115,43 +116,36 @@ class _OpenLine:
         async with self._busy:
             await self._drop()
 
-    async def _living(self) -> psycopg.AsyncConnection[Any]:
-        """The driver's connection: a fresh one where the last has died while nobody looked."""
-        if self._driver is not None and time.monotonic() - self._used_at > _ASK_AFTER_SECONDS:
+    async def _living(self) -> Cursor:
+        """The cursor: one of a fresh connection where the last has died while nobody looked."""
+        if self._cursor is not None and time.monotonic() - self._used_at > _ASK_AFTER_SECONDS:
             try:
-                await _rows(self._driver, "SELECT", {})
+                await _rows(self._cursor, "SELECT", {})
             except DBAPIError:
                 await self._drop()
-        if self._driver is None:
+        if self._cursor is None:
             plain = await self._database.engine.connect()
             self._connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
-            self._driver = await _driver(self._connection)
-        return self._driver
+            self._cursor = await _cursor(self._connection)
+        return self._cursor
 
     async def _drop(self) -> None:
-        connection, self._connection, self._driver = self._connection, None, None
+        connection, self._connection, self._cursor = self._connection, None, None
         if connection is not None:
             await connection.invalidate()
             await connection.close()
 
 
-async def _driver(connection: AsyncConnection) -> psycopg.AsyncConnection[Any]:
+async def _cursor(connection: AsyncConnection) -> Cursor:
     driver = (await connection.get_raw_connection()).driver_connection
     assert isinstance(driver, psycopg.AsyncConnection)
-    return driver
+    return driver.cursor(row_factory=dict_row)
 
 
-async def _rows(driver: psycopg.AsyncConnection[Any], statement: str, values: Values) -> list[Row]:
-    with _as_sqlalchemy_says():
-        async with driver.cursor(row_factory=dict_row) as cursor:
-            await cursor.execute(statement, values)
-            return await cursor.fetchall() if cursor.rownumber is not None else []
-
-
-@contextmanager
-def _as_sqlalchemy_says() -> Iterator[None]:
-    """The driver's errors as everybody here knows them."""
+async def _rows(cursor: Cursor, statement: str, values: Values) -> list[Row]:
+    """The rows of `statement`; the driver's errors as everybody here knows them."""
     try:
-        yield
+        await cursor.execute(statement, values)
+        return await cursor.fetchall() if cursor.rownumber is not None else []
     except psycopg.Error as error:
         raise DBAPIError.instance(None, None, error, psycopg.Error) from error

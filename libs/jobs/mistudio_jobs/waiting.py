@@ -8,14 +8,12 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mistudio_jobs.presence import FRESH
-from mistudio_jobs.states import JobState
 from mistudio_jobs.tables import Job
 from mistudio_jobs.turns import execute
 
 # Each job counts those between the page's job before it and itself, and the counts are summed up: the queue is read
 # once for the whole page.
-_WAITS = f"""
+_WAITS = """
     WITH asked AS (
         SELECT id, pool, created_at, lag(created_at) OVER (PARTITION BY pool ORDER BY created_at) AS previous
         FROM jobs WHERE id = ANY(%(ids)s) AND state = 'QUEUED'
@@ -26,10 +24,8 @@ _WAITS = f"""
                 AND j.created_at >= COALESCE(a.previous, '-infinity')) AS added
         FROM asked a
     )
-    SELECT id, pool, (sum(added) OVER (PARTITION BY pool ORDER BY created_at))::int8 AS ahead,
-        (SELECT count(*) FROM workers w WHERE w.pool = c.pool AND {FRESH}) AS workers
-    FROM counted c
-"""  # noqa: S608 - constants only
+    SELECT id, pool, (sum(added) OVER (PARTITION BY pool ORDER BY created_at))::int8 AS ahead FROM counted
+"""
 
 
 @dataclass(frozen=True)
@@ -50,20 +46,20 @@ class Wait:
     def reason(self) -> str:
         """The same in words."""
         if self.workers == 0:
-            return f"no {self.pool} worker is there, start one; {self.ahead:,} ahead"
+            others = f"; {self.ahead:,} ahead" if self.ahead else ""
+            return f"no {self.pool} worker is there, start one{others}"
+        if self.ahead == 0:
+            return f"next in line for a {self.pool} worker"
         return f"waiting for a {self.pool} worker, {self.ahead:,} ahead"
 
 
-async def waits(session: AsyncSession, jobs: Sequence[Job], silent: float) -> Mapping[UUID, Wait]:
-    """What those of `jobs` that are queued wait for, by their ids.
+async def waits(session: AsyncSession, queued: Sequence[Job], workers: Mapping[str, int]) -> Mapping[UUID, Wait]:
+    """What queued jobs wait for, by their ids; those that a worker has taken meanwhile are left out.
 
     Args:
         session: of their database.
-        jobs: one, or a page of them.
-        silent: seconds after which a worker that says nothing is not there any more.
+        queued: one, or a page of them.
+        workers: how many are there, by pool; a pool without any may be left out.
     """
-    queued = [job.id for job in jobs if job.state == JobState.QUEUED]
-    if not queued:
-        return {}
-    rows = await execute(session, _WAITS, {"ids": queued, "silent": silent})
-    return {row["id"]: Wait(row["pool"], row["ahead"], row["workers"]) for row in rows}
+    rows = await execute(session, _WAITS, {"ids": [job.id for job in queued]})
+    return {row["id"]: Wait(row["pool"], row["ahead"], workers.get(row["pool"], 0)) for row in rows}

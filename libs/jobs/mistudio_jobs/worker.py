@@ -13,6 +13,8 @@ from uuid import UUID
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
 from mistudio_jobs import claims, events, streams, tasks
@@ -117,15 +119,18 @@ class Worker:
         self._nats = await streams.connect(config.nats_url, f"worker {config.pool} {config.name}")
         js = self._nats.jetstream(timeout=config.timing.publish)
         doorbells = Doorbells(js, config.service, config.pool, config.timing.fetch, lambda: self._declare(js))
+        await self._nats.subscribe(events.control_subject(config.service, "*"), cb=self._on_control)
+        # Before its row says that it is there: a worker that hears nothing counts as lost.
+        commands = await self._nats.subscribe(
+            events.worker_subject(config.service, config.name), cb=self._commands.on_message
+        )
         works = (self._marks.run(), self._drain(), self._children.guard_memory(), self._presence.run())
         background = [asyncio.create_task(work) for work in works]
-        await self._nats.subscribe(events.control_subject(config.service, "*"), cb=self._on_control)
-        await self._nats.subscribe(events.worker_subject(config.service, config.name), cb=self._commands.on_message)
         try:
             await self._work(js, doorbells)
         finally:
             await tasks.cancel(background)
-            await self._close(doorbells)
+            await self._close(doorbells, commands)
 
     async def _work(self, js: JetStreamContext, doorbells: Doorbells) -> None:
         around = Surroundings(
@@ -142,8 +147,10 @@ class Worker:
             message, self._next = await self._next, None
             if message is not None and self._stopping.is_set():
                 await message.nak()
-            elif message is not None:
+            elif message is not None and child.alive:
                 await self._take(around, message, doorbells, child)
+            elif message is not None:  # the job is not to pay for a process that died while it waited
+                await message.nak()
 
     def _listen(self, doorbells: Doorbells) -> None:
         """Ask for the next doorbell, unless that is under way."""
@@ -206,13 +213,15 @@ class Worker:
         if self._execution is not None:
             self._execution.stop()
 
-    async def _close(self, doorbells: Doorbells) -> None:
+    async def _close(self, doorbells: Doorbells, commands: Subscription) -> None:
         if self._next is not None:
             message = await self._next
             if message is not None:
                 await message.nak()
-        await self._commands.close()
+        with suppress(NatsError):  # from here on whoever asks is told at once that nobody is there
+            await commands.unsubscribe()
         await self._children.end()
+        await self._commands.close()
         await self._marks.flush()
         await self._presence.leave()
         await self._turns.close()

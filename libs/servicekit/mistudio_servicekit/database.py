@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -15,11 +16,15 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import InvalidatePoolError, SQLAlchemyError
+from sqlalchemy.exc import DataError, InterfaceError, InvalidatePoolError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from mistudio_servicekit.connecting import Connector
+from mistudio_servicekit.errors import InvalidArgument, Unavailable
+from mistudio_servicekit.translation import typed
+
+log = logging.getLogger(__name__)
 
 Session: TypeAlias = AsyncSession
 """A session inside a transaction, for code that only hands it on."""
@@ -122,3 +127,16 @@ def _alembic(url: str, schema: str, version_folders: Sequence[Path]) -> Config:
     config.attributes["url"] = url
     config.attributes["schema"] = schema
     return config
+
+
+@typed.register(OperationalError)
+@typed.register(InterfaceError)
+def _away(error: OperationalError | InterfaceError) -> Unavailable:
+    log.warning("database unavailable", exc_info=error)
+    return Unavailable("The database cannot be reached", next_step="Try again in a few seconds")
+
+
+@typed.register
+def _out_of_range(error: DataError) -> InvalidArgument:
+    log.info("a value is out of the database's range", exc_info=error)
+    return InvalidArgument("A value of the request is out of range", next_step="Use smaller numbers or a fresh token")

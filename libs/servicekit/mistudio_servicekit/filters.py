@@ -11,12 +11,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, not_
-
 from mistudio_servicekit.errors import InvalidFilter
+
+if TYPE_CHECKING:  # a process without a database, such as the gateway, filters too
+    from sqlalchemy import ColumnElement
 
 OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq,
@@ -64,7 +65,7 @@ class Term:
             return condition
         # Containment, which an index of the whole column serves.
         contains: ColumnElement[bool] = column.contains({self.key: self.value})
-        return contains if self.op == "=" else not_(contains)
+        return contains if self.op == "=" else ~contains
 
 
 FieldParser = Callable[[str], Any]

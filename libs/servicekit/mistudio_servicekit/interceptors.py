@@ -11,13 +11,13 @@ from contextlib import aclosing
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
+import uuid_utils
 from prometheus_client import Counter, Histogram
-from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 
-from mistudio_servicekit.database import new_id
-from mistudio_servicekit.errors import Internal, InvalidArgument, MistudioError, NotServedHere, Unavailable
+from mistudio_servicekit.errors import MistudioError
 from mistudio_servicekit.logging import log_context
 from mistudio_servicekit.status import DETAILS_KEY, status_code, status_proto
+from mistudio_servicekit.translation import typed
 
 log = logging.getLogger(__name__)
 
@@ -29,29 +29,6 @@ call_seconds = Histogram("mistudio_grpc_call_seconds", "Duration of calls", ["me
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
-
-
-def typed(error: BaseException) -> MistudioError:
-    """`error` itself if it is typed; otherwise the typed error that stands for it, with the details in the log only."""
-    if isinstance(error, MistudioError):
-        return error
-    if isinstance(error, NotImplementedError):
-        return NotServedHere("This server does not answer this call", next_step="Call the gateway")
-    if isinstance(error, OperationalError | InterfaceError):
-        log.warning("database unavailable", exc_info=error)
-        return Unavailable("The database cannot be reached", next_step="Try again in a few seconds")
-    if isinstance(error, DataError):
-        log.info("a value is out of the database's range", exc_info=error)
-        return InvalidArgument(
-            "A value of the request is out of range", next_step="Use smaller numbers or a fresh token"
-        )
-    incident = str(new_id())
-    log.error("unexpected error", exc_info=error, extra={"incident_id": incident})
-    return Internal(
-        f"Something unexpected went wrong (incident {incident})",
-        next_step="Look for the incident id in the service's log",
-        metadata={"incident_id": incident},
-    )
 
 
 async def abort(context: Context, error: MistudioError) -> NoReturn:
@@ -82,7 +59,7 @@ def _request_id(details: grpc.HandlerCallDetails) -> str:
     for key, value in details.invocation_metadata or ():
         if key == REQUEST_ID_KEY:
             return str(value)[:128]
-    return str(new_id())
+    return str(uuid_utils.uuid7())
 
 
 def _wrapped(handler: Any, method: str, call_id: str) -> Handler:
@@ -148,8 +125,13 @@ class _Call:
             self._count(grpc.StatusCode.CANCELLED)
 
     def _count(self, code: grpc.StatusCode, reason: str = "") -> None:
+        """Count and log the end as soon as the answer is on its way: the client need not wait for that."""
         seconds = time.perf_counter() - self._start
-        calls_total.labels(self._method, code.name).inc()
-        call_seconds.labels(self._method).observe(seconds)
-        fields = {"code": code.name, "seconds": round(seconds, 4), **({"reason": reason} if reason else {})}
-        log.info("call", extra=fields)
+        asyncio.get_running_loop().call_soon(_tell, self._method, code.name, seconds, reason)
+
+
+def _tell(method: str, code: str, seconds: float, reason: str) -> None:
+    calls_total.labels(method, code).inc()
+    call_seconds.labels(method).observe(seconds)
+    fields = {"code": code, "seconds": round(seconds, 4), **({"reason": reason} if reason else {})}
+    log.info("call", extra=fields)

@@ -11,7 +11,8 @@ from sqlalchemy.orm.interfaces import ORMOption
 
 from mistudio_servicekit.database import Session
 from mistudio_servicekit.filters import FieldParser, conditions, parse_filter
-from mistudio_servicekit.pagination import Order, Page, PageRequest, like_pattern, page
+from mistudio_servicekit.keyset import page
+from mistudio_servicekit.pagination import Order, Page, PageRequest, like_pattern
 from mistudio_servicekit.requests import MAX_NAME, check_length
 
 MAX_FILTER = 2048

@@ -23,13 +23,18 @@ from mistudio_servicekit.operations import OperationsServer
 log = logging.getLogger(__name__)
 
 LIVENESS = "liveness"
+MAX_WAITING_CALLS = 100_000
+"""Calls that a server lets wait before it refuses more."""
+
 _HEALTH_INTERVAL_SECONDS = 1.0
 
 Check = Callable[[], Awaitable[None]]
 
 
 def server_options(config: ServerConfig) -> list[tuple[str, Any]]:
-    """Server arguments: message sizes, tolerance for the clients' keepalive, connection age for rebalancing."""
+    """Server arguments: message sizes, tolerance for the clients' keepalive, connection age for rebalancing, and room
+    for a crowd, such as all watchers of a gateway that went away.
+    """
     return [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -39,6 +44,9 @@ def server_options(config: ServerConfig) -> list[tuple[str, Any]]:
         ("grpc.max_connection_age_ms", config.max_connection_age_seconds * 1000),
         ("grpc.max_connection_age_grace_ms", 60_000),
         ("grpc.so_reuseport", 0),
+        # Of calls that wait to be begun, gRPC cancels some by chance beyond 1,000, which no caller can make sense of.
+        ("grpc.server.max_pending_requests", MAX_WAITING_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", MAX_WAITING_CALLS),
     ]
 
 

@@ -11,11 +11,13 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]  # the stubs of gr
 
 from mistudio_gateway import metadata
 from mistudio_gateway.backends import Backend, backend_of, forwarded_services
+from mistudio_gateway.wire import UnaryMethod
 from mistudio_servicekit.errors import TimedOut
 from mistudio_servicekit.interceptors import Context
 
-# A client that goes away in the middle of its stream shows as the stream's end first and as a cancellation right after.
-_SETTLE_SECONDS = 0.01
+# A client that goes away in the middle of its stream shows as the stream's end first and as a cancellation after: at
+# once, or some 10 ms later where all processors are busy.
+_SETTLE_SECONDS = 0.05
 
 
 class Forwarder(grpc.GenericRpcHandler):
@@ -62,29 +64,28 @@ class _Route:
 
     def __init__(self, backend: Backend, method: str, unary_seconds: float) -> None:
         self._backend, self._method, self._unary_seconds = backend, method, unary_seconds
-        self._call_unary: Any = backend.channel.unary_unary(method)
+        self._unary = UnaryMethod(backend.channel, method)
         # On the wire a call with one message is a stream of one, so this serves every cardinality.
         self._call_stream: Any = backend.channel.stream_stream(method)
 
     async def unary(self, request: bytes, context: Context) -> bytes:
         seconds = metadata.remaining_seconds(context, self._unary_seconds)
-        call = self._call_unary(request, timeout=seconds, metadata=metadata.request_metadata(context))
         try:
-            response: bytes = await call
+            answer = await self._unary.call(request, metadata.request_metadata(context), seconds)
         except grpc.aio.AioRpcError as error:
             await self._fail(error, context)
-        await _send_initial(call, context)
-        await _set_trailing(call, context)
-        return response
+        await _send_initial(answer.initial, context)
+        _set_trailing(answer.trailing, context)
+        return answer.message
 
     async def stream(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-        seconds = metadata.remaining_seconds(context)
+        seconds = context.time_remaining()  # a stream may last for ever
         call = self._call_stream(timeout=seconds, metadata=metadata.request_metadata(context))
         pump = asyncio.create_task(_pump(requests, call))
         try:
             async for response in _after_initial(call, context):
                 yield response
-            await _set_trailing(call, context)
+            _set_trailing(await call.trailing_metadata(), context)
         except grpc.aio.AioRpcError as error:
             await self._fail(error, context)
         finally:
@@ -130,18 +131,18 @@ async def _after_initial(call: Any, context: Context) -> AsyncIterator[bytes]:
     sent = False
     async for response in call:
         if not sent:
-            await _send_initial(call, context)
+            await _send_initial(await call.initial_metadata(), context)
             sent = True
         yield response
 
 
-async def _send_initial(call: Any, context: Context) -> None:
-    pairs = metadata.kept(await call.initial_metadata())
+async def _send_initial(initial: Any, context: Context) -> None:
+    pairs = metadata.kept(initial)
     if pairs:
         await context.send_initial_metadata(pairs)
 
 
-async def _set_trailing(call: Any, context: Context) -> None:
-    pairs = metadata.kept(await call.trailing_metadata())
+def _set_trailing(trailing: Any, context: Context) -> None:
+    pairs = metadata.kept(trailing)
     if pairs:
         context.set_trailing_metadata(pairs)

@@ -32,7 +32,7 @@ def request_metadata(context: Context) -> Metadata:
     return (*pairs, (REQUEST_ID_KEY, context_field("request_id")))
 
 
-def remaining_seconds(context: Context, default: float | None = None) -> float | None:
+def remaining_seconds(context: Context, default: float) -> float:
     """Seconds until the client's deadline, or `default` where it set none."""
     seconds: float | None = context.time_remaining()
     return default if seconds is None else seconds

@@ -83,10 +83,11 @@ async def serve(config: GatewayConfig) -> None:
     """Serve until SIGTERM or SIGINT."""
     async with Gateway(config):
         # A full collection holds all watchers up, a thousand of them by 100 ms: it leaves out what the start has made,
-        # and waits for 200,000 new objects.
+        # and waits for 2,000,000 new objects. An event makes some 10,000 for a thousand watchers, which soon go by
+        # themselves: a small collection waits until they have.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(2_000, 10, 10)
+        gc.set_threshold(20_000, 10, 10)
         await until_stopped()
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import NoReturn, TypeAlias
 
@@ -44,7 +45,7 @@ class Feed:
 
 
 class Watch:
-    """One watcher's way through the log.
+    """One watcher's way through the log. Everything that it sends is sent inside its `patience`.
 
     Args:
         feed: what it reads.
@@ -65,6 +66,22 @@ class Watch:
         self._packed, self._packed_change = tokens.packed(start.floors), 0
         self._beat_at = 0.0
         self._ring: Ring | None = None
+        self._loop, self._patience = asyncio.get_running_loop(), asyncio.timeout(None)
+
+    @asynccontextmanager
+    async def patience(self) -> AsyncIterator[None]:
+        """Ends what is inside when the client does not read.
+
+        Raises:
+            SlowReader: it has left a response unread for too long.
+        """
+        try:
+            async with self._patience:
+                yield
+        except TimeoutError:
+            if self._patience.expired():
+                raise self._slow() from None
+            raise
 
     async def send_snapshot(self, job: job_pb2.Job, *, ends: bool = False, with_token: bool = True) -> None:
         """Tell of `job` as it is; what the log has of it up to there is not told again.
@@ -95,7 +112,6 @@ class Watch:
 
         Raises:
             LogReplaced, HistoryCompacted: the log no longer has what comes next.
-            SlowReader: the client does not read.
             Draining: this gateway is stopping.
             Unavailable: the log has to be read and cannot be reached.
         """
@@ -209,11 +225,10 @@ class Watch:
         return tokens.encode(self._identity, self._cursor, self._selection, ended=self._ended, floors=self._floors())
 
     async def _send(self, response: bytes) -> None:
-        try:
-            async with asyncio.timeout(self._pace.blocked_seconds):
-                await self._write(response)
-        except TimeoutError:
-            raise self._slow() from None
+        # One timeout, put off with every response, costs half of one for each.
+        self._patience.reschedule(self._loop.time() + self._pace.blocked_seconds)
+        await self._write(response)
+        self._patience.reschedule(None)
         self._beat_at = time.monotonic() + self._pace.heartbeat_seconds
 
     def _slow(self) -> SlowReader:

@@ -49,11 +49,12 @@ class Watching:
         with self._counted("WatchJob"):
             start = self._resumed(request.resume_token, selection) or self._at_tail()
             watch = Watch(self._feed, selection, jobs_service_pb2.WatchJobResponse, context.write, pace, start)
-            if not request.resume_token:
-                # Asked for after the log's position was noted: the snapshot is at least as new.
-                job = await self._jobs.find(request.id)
-                await watch.send_snapshot(job, ends=job.state in TERMINAL_VALUES)
-            await watch.follow()
+            async with watch.patience():
+                if not request.resume_token:
+                    # Asked for after the log's position was noted: the snapshot is at least as new.
+                    job = await self._jobs.find(request.id)
+                    await watch.send_snapshot(job, ends=job.state in TERMINAL_VALUES)
+                await watch.follow()
 
     async def watch_jobs(self, request: jobs_service_pb2.WatchJobsRequest, context: Context) -> None:
         """All matching jobs live, without end."""
@@ -62,9 +63,10 @@ class Watching:
         with self._counted("WatchJobs"):
             start = self._resumed(request.resume_token, selection) or await self._now()
             watch = Watch(self._feed, selection, jobs_service_pb2.WatchJobsResponse, context.write, pace, start)
-            if not request.resume_token:
-                await self._begin(watch, selection, initial=request.send_initial)
-            await watch.follow()
+            async with watch.patience():
+                if not request.resume_token:
+                    await self._begin(watch, selection, initial=request.send_initial)
+                await watch.follow()
 
     async def _begin(self, watch: Watch, selection: Selection, *, initial: bool) -> None:
         if not initial:

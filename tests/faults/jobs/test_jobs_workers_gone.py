@@ -19,7 +19,7 @@ StartWorker = Callable[..., Awaitable[Process]]
 
 async def kept(stand: Stand) -> WorkerInfo:
     """The only worker, once its child has told something."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(100):
         while not (found := await stand.engine.workers(None)) or not found[0].state:
             await asyncio.sleep(0.01)
     return found[0]
@@ -27,7 +27,7 @@ async def kept(stand: Stand) -> WorkerInfo:
 
 async def nobody(stand: Stand) -> None:
     """Wait until no worker is there."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(100):
         while await stand.engine.workers(None):
             await asyncio.sleep(0.01)
 

@@ -88,10 +88,11 @@ def tokenizer(texts: list[str]) -> Tokenizer:
 
 @pytest.fixture(scope="session")
 def slow_tokenizer(texts: list[str]) -> Tokenizer:
-    """A WordPiece tokenizer, of the kind that takes seconds for the dataset `big`."""
+    """A WordPiece tokenizer, of a kind that no faster engine takes: it needs seconds for the dataset `big`."""
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    splits = [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Digits()]
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(splits)
     trainer = trainers.WordPieceTrainer(vocab_size=500, special_tokens=["[UNK]"], show_progress=False)
     tokenizer.train_from_iterator(texts[:500], trainer)
     return tokenizer

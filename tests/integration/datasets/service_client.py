@@ -125,7 +125,7 @@ class Service:
 
     async def until(self, job_id: str, reached: Callable[[job_pb2.Job], bool]) -> job_pb2.Job:
         """The job, once it is as wanted."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(100):
             while True:
                 job = await self.job(job_id)
                 if reached(job):
@@ -157,7 +157,7 @@ class Service:
 
 async def eventually(is_so: Callable[[], bool]) -> None:
     """Return once `is_so`; files have no events to wait for."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(100):
         while True:
             if is_so():
                 return

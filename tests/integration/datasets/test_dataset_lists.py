@@ -189,6 +189,25 @@ async def test_a_list_of_any_datasets_stays_below_the_limit_of_a_message(service
         assert {column.type for column in found.columns} == {"é" * 1000}
 
 
+async def test_pages_of_datasets_with_the_most_and_longest_labels_are_shorter_and_miss_none(
+    service: Service, rows: Rows
+) -> None:
+    ids = rows.datasets(60, **{f"{number:02}" + "é" * 100: "漢" * 154 for number in range(64)})
+    plain = rows.datasets(3)
+    rows.execute(f"UPDATE datasets SET layout = made.layout FROM ({_LAYOUT}) AS made (layout)", "é" * 1200, 300)
+    request = datasets_service_pb2.ListDatasetsRequest(page_size=500, order_by="name")
+    found: list[str] = []
+    while not found or request.page_token:
+        page = await service.datasets.ListDatasets(request)
+        assert page.ByteSize() < MAX_MESSAGE_BYTES / 4
+        assert page.total_size == 63
+        found += [dataset.id for dataset in page.datasets]
+        request.page_token = page.next_page_token
+    assert len(found) == 63
+    assert set(found) == {*ids, *plain}
+    await _label(service, ids[0], dict((await service.dataset(ids[0])).labels))  # a client may have as many
+
+
 async def test_a_list_shows_the_first_hundred_columns_and_a_dataset_alone_all_of_them(
     service: Service, rows: Rows
 ) -> None:

@@ -158,6 +158,27 @@ async def test_an_upload_that_is_cut_leaves_nothing(service: Service) -> None:
     assert (await service.datasets.ListDatasets(datasets_service_pb2.ListDatasetsRequest())).total_size == 0
 
 
+async def test_uploads_without_a_size_that_are_all_cut_at_once_are_never_taken_for_whole(service: Service) -> None:
+    async def cut(number: int) -> None:
+        header = datasets_service_pb2.UploadHeader(file_name=f"rows{number}.jsonl")
+        call = service.datasets.UploadDataset()
+        await call.write(datasets_service_pb2.UploadDatasetRequest(header=header))
+        await call.write(datasets_service_pb2.UploadDatasetRequest(chunk=JSONL))
+        all_sent.release()
+        await cutting.wait()
+        call.cancel()
+
+    all_sent, cutting = asyncio.Semaphore(0), asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        for number in range(100):
+            group.create_task(cut(number))
+        for _ in range(100):
+            await all_sent.acquire()
+        cutting.set()
+    await eventually(lambda: not _left(service))
+    assert (await service.datasets.ListDatasets(datasets_service_pb2.ListDatasetsRequest())).total_size == 0
+
+
 async def test_a_full_store_refuses_an_upload_before_and_during_it(service: Service) -> None:
     object.__setattr__(service.backend.store, "quota_bytes", 10_000)
     for size in (1_000_000, 0):

@@ -51,7 +51,7 @@ def of_model(rows: Rows, model_id: str, count: int = 1, status: str = "READY") -
     return made
 
 
-async def until(reached: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
+async def until(reached: Callable[[], Awaitable[bool]], seconds: float = 100) -> None:
     async with asyncio.timeout(seconds):
         while not await reached():
             await asyncio.sleep(0.02)

@@ -77,7 +77,7 @@ async def upload_of(service: Service, request_id: str = "mine") -> upload_pb2.Up
 
 
 async def until(service: Service, reached: Callable[[upload_pb2.Upload], bool]) -> upload_pb2.Upload:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(100):
         while True:
             try:
                 upload = await upload_of(service)
@@ -101,7 +101,7 @@ async def cut_after(service: Service, content: bytes, size: int, **fields: Any) 
 
 async def arrived(service: Service, stream: Stream, size: int) -> None:
     """Wait until the service has all `size` bytes: each second it notes how far it is when another chunk comes."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(100):
         while (await upload_of(service)).received_bytes < size:
             stream.send([b""])
             await asyncio.sleep(0.05)

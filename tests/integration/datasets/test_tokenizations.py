@@ -191,7 +191,7 @@ async def test_a_queued_and_a_running_tokenization_are_cancelled_and_the_sibling
     await service.until(running.job.id, lambda job: job.progress.done > 0)
     for answer in (queued, running):
         await service.tokenizations.CancelTokenization(pb.CancelTokenizationRequest(id=answer.tokenization.id))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(100):
             assert (await service.ended(answer.job.id)).state == job_pb2.JOB_STATE_CANCELLED
         cancelled = await service.tokenization(answer.tokenization.id)
         assert cancelled.status == tokenization_pb2.TOKENIZATION_STATUS_CANCELLED

@@ -84,13 +84,15 @@ async def test_a_tokenizer_is_loaded_once_and_later_answers_are_quick(
     model = write_chat_model(tmp_path / "model" / "1", own, HEADERS)
     asked = wanted(dataset(tmp_path / "dataset" / "1"), model)
     first = await process.preview(asked)
+    loaded_in = children()
     took = []
     for number in range(20):
         started = time.perf_counter()
         assert await process.preview(asked) == first
         await process.encode(model, f"text {number}")
         took.append(time.perf_counter() - started)
-    assert statistics.median(took) < 0.2
+    assert statistics.median(took) < 2, "a start and a load take several times that"
+    assert children() == loaded_in
 
 
 async def test_requests_at_once_get_their_own_answers(process: TokenizerProcess, model: Path, own: Tokenizer) -> None:
@@ -129,7 +131,8 @@ async def test_a_caller_that_gives_up_leaves_no_answer_to_the_next(
     asked = asyncio.create_task(process.preview(wanted(dataset(tmp_path / "dataset" / "1"), endless)))
     (child,) = children()
     busy = psutil.Process(child)
-    await eventually(lambda: busy.cpu_percent() > 50)
+    idle = busy.cpu_times().user
+    await eventually(lambda: busy.cpu_times().user > idle + 0.2)
     asked.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asked

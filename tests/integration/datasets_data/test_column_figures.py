@@ -72,7 +72,7 @@ def _check_numbers(figures: NumberFigures, numbers: Sequence[float]) -> None:
     assert last.rows == ((wanted >= last.low) & (wanted <= last.high)).sum()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(st.one_of(st.none(), st.integers(-50, 50), st.integers(-(2**40), 2**40)), max_size=60), st.integers(1, 4)
 )
@@ -94,7 +94,7 @@ def test_whole_numbers_in_any_parts(values: list[int | None], parts: int) -> Non
 _FRACTIONS = st.one_of(st.floats(-1e6, 1e6), st.sampled_from([math.nan, 0.0, -0.0, 0.5]))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(_FRACTIONS, min_size=1, max_size=60), st.integers(1, 4))
 def test_fractions_with_those_that_are_no_numbers_apart(values: list[float], parts: int) -> None:
     figures = _in_parts(pa.array(values, pa.float64(), from_pandas=False), parts)
@@ -136,7 +136,7 @@ def test_huge_numbers_do_not_overflow() -> None:
     assert _in_parts(pa.array([2**53, 2**53 + 1]), 1).distinct == 2
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.one_of(st.none(), st.text(max_size=5)), max_size=40), st.integers(1, 3))
 def test_texts_count_characters_and_the_most_frequent_come_first(values: list[str | None], parts: int) -> None:
     figures = _in_parts(pa.array(values, pa.string()), parts)

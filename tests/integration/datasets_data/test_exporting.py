@@ -89,7 +89,7 @@ def test_how_much_is_read_at_once_changes_nothing(tmp_path: Path) -> None:
         assert sequences(tmp_path / f"pieces-{seed}") == sequences(tmp_path / f"whole-{seed}")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     documents=st.lists(st.lists(st.integers(0, 4), max_size=14), max_size=24),
     view=views(),
@@ -112,7 +112,7 @@ def test_every_export_holds_the_full_sequences_of_its_view(
     assert (result.sequences, result.short_sequences) == (len(full), len(every) - len(full))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(documents=st.lists(st.lists(st.integers(0, 4), max_size=14), max_size=12), view=views())
 def test_what_has_no_effect_on_a_view_tells_no_exports_apart(documents: list[list[int]], view: View) -> None:
     plainest = effective(view)

@@ -14,7 +14,7 @@ import pytest
 import zstandard
 
 from mistudio_datasets.data.incoming.conversion import MAX_COLUMNS
-from mistudio_datasets.data.incoming.csv_rows import CsvOptions, csv_reader
+from mistudio_datasets.data.incoming.csv_rows import CsvOptions, CsvRecords
 from mistudio_datasets.data.incoming.json_rows import read_json
 from mistudio_datasets.data.incoming.records import DamagedRecord, DamageLog
 from mistudio_datasets.data.incoming.text_rows import read_text
@@ -131,7 +131,7 @@ def test_a_line_of_megabytes_is_set_aside_whole(upload: Any) -> None:
     ("read", "before", "long", "after"),
     [
         (read_json, b'{"a": 1}\n', b'{"a": "' + b"x" * 5000 + b'"}\n', b'{"a": 2}\n'),
-        (csv_reader(CsvOptions()), b"a\n1\n", b"x" * 5000 + b"\n", b"2\n"),
+        (lambda source: CsvRecords(source, CsvOptions()), b"a\n1\n", b"x" * 5000 + b"\n", b"2\n"),
         (read_text, b"1\n", b"x" * 5000 + b"\n", b"2\n"),
         (read_text, b"1\r", b"x" * 5000 + b"\r", b"2"),
     ],

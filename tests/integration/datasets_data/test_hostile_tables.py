@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mistudio_datasets.data.incoming.csv_rows import CsvOptions, csv_reader
+from mistudio_datasets.data.incoming.csv_rows import CsvOptions, CsvRecords
 from mistudio_datasets.data.incoming.reading import read_source
 from mistudio_datasets.data.incoming.records import DamagedRecord
 from mistudio_datasets.data.incoming.source_plan import SourcePlan
@@ -61,7 +61,8 @@ def test_a_bad_record_is_kept_whole_beside_the_rows(upload: Any, record: bytes, 
 
 
 def test_a_quote_that_never_closes_takes_a_bounded_part_of_the_file(tmp_path: Path) -> None:
-    records = read_short(tmp_path, b'a,b\n1,2\n3,"oops\n' + b"5,6\n" * 2000, csv_reader(CsvOptions()))
+    content = b'a,b\n1,2\n3,"oops\n' + b"5,6\n" * 2000
+    records = read_short(tmp_path, content, lambda source: CsvRecords(source, CsvOptions()))
     lost = [record for record in records if isinstance(record, DamagedRecord)]
     assert len(records) - len(lost) > 1900
     assert len(records) - len(lost) + sum(len(record.lines) for record in lost) == 2002

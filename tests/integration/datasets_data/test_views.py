@@ -50,7 +50,7 @@ def _scratch():
     SCRATCH.cleanup()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(documents=DOCUMENTS, view=views(), eos=st.sampled_from([EOS, BOS]), batch=st.integers(1, 9), draw=st.data())
 def test_every_view_equals_its_plain_definition(
     documents: Documents, view: View, eos: int, batch: int, draw: st.DataObject

@@ -148,7 +148,7 @@ _TEXT = st.one_of(
 )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(rows=st.lists(st.one_of(st.none(), _TEXT), min_size=1, max_size=20), search=_TEXT, data=st.data())
 def test_reading_every_row_finds_exactly_what_the_index_finds(
     tmp_path_factory: pytest.TempPathFactory, rows: list[str | None], search: str, data: st.DataObject

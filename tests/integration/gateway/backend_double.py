@@ -202,6 +202,12 @@ class DatasetsDouble(datasets_service_pb2_grpc.DatasetsServiceServicer):
         self.cut = asyncio.Event()
         self._received: asyncio.Queue[int] = asyncio.Queue()
         self.refusal: MistudioError | None = None
+        self.held: asyncio.Event | None = None
+
+    def hold(self) -> asyncio.Event:
+        """Leave calls without an answer from now on; the event tells that one has come."""
+        self.held = asyncio.Event()
+        return self.held
 
     async def wait_for_bytes(self, size: int) -> None:
         """Wait until an upload has brought `size` bytes."""
@@ -212,11 +218,20 @@ class DatasetsDouble(datasets_service_pb2_grpc.DatasetsServiceServicer):
         self.metadata, self.remaining = dict(context.invocation_metadata()), context.time_remaining()
         if self.refusal:
             raise self.refusal
+        if self.held:
+            await self._wait_to_be_cut(self.held)
         await context.send_initial_metadata((("x-initial", "early"),))
         context.set_trailing_metadata((("x-trailing", "late"), ("x-binary-bin", b"\x00\xff")))
         answer = datasets_service_pb2.GetDatasetResponse()
         answer.dataset.id = request.id
         return answer
+
+    async def _wait_to_be_cut(self, arrived: asyncio.Event) -> None:
+        arrived.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.cut.set()
 
     async def UploadDataset(
         self, request_iterator: AsyncIterator[Any], context: Any
@@ -226,9 +241,10 @@ class DatasetsDouble(datasets_service_pb2_grpc.DatasetsServiceServicer):
             async for part in request_iterator:
                 name, size = part.header.file_name or name, size + len(part.chunk)
                 self._received.put_nowait(size)
-            await asyncio.sleep(0)  # the end of a cut stream shows first, its cancellation right after
+            # A cut stream shows its end first and its cancellation after; what is sent fails in between already.
+            await context.send_initial_metadata(())
             self.uploads.append((name, size))
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, grpc.aio.InternalError):
             self.cut.set()
             raise
         return datasets_service_pb2.UploadDatasetResponse(size_bytes=size)

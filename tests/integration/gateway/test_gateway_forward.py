@@ -10,6 +10,7 @@ import pytest
 
 from mistudio.datasets.v1 import datasets_service_pb2 as pb
 from mistudio.datasets.v1 import datasets_service_pb2_grpc
+from mistudio.jobs.v1 import jobs_service_pb2 as jobs_pb
 from mistudio.models.v2 import models_service_pb2, models_service_pb2_grpc
 from mistudio_gateway.server import Gateway
 from mistudio_servicekit.errors import HubRateLimited
@@ -66,6 +67,37 @@ async def test_an_error_survives_the_hop_whole(house: House, datasets):
     assert details == status_proto(refusal).SerializeToString()
 
 
+async def test_a_call_that_its_client_gives_up_is_given_up_by_the_service(house: House, datasets):
+    double = house.datasets.datasets
+    arrived = double.hold()
+    call = datasets.GetDataset(pb.GetDatasetRequest())
+    await arrived.wait()
+    call.cancel()
+    await asyncio.wait_for(double.cut.wait(), 30)
+
+
+async def test_a_service_that_does_not_answer_in_time_is_named(house: House):
+    hasty = house.channel(await house.gateway(unary_seconds=0.3))
+    house.datasets.datasets.hold()
+    with pytest.raises(grpc.aio.AioRpcError) as late:
+        await datasets_service_pb2_grpc.DatasetsServiceStub(hasty).GetDataset(pb.GetDatasetRequest())
+    assert (late.value.code(), info_of(late.value).metadata["backend"]) == (
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        "datasets",
+    )
+    await asyncio.wait_for(house.datasets.datasets.cut.wait(), 30)
+
+
+async def test_a_crowd_of_calls_at_once_is_answered_to_the_last(jobs):
+    async def refusal() -> grpc.StatusCode:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await jobs.GetJob(jobs_pb.GetJobRequest(id="no id"))
+        return refused.value.code()
+
+    codes = await asyncio.gather(*(refusal() for _ in range(2500)))
+    assert set(codes) == {grpc.StatusCode.INVALID_ARGUMENT}
+
+
 async def test_an_upload_streams_through(house: House, datasets):
     async def parts():
         yield pb.UploadDatasetRequest(header=pb.UploadHeader(file_name="a.txt"))
@@ -89,7 +121,7 @@ async def test_an_upload_that_is_cut_off_never_looks_complete(house: House, data
             call.cancel()
         else:
             await channel.close()
-        await asyncio.wait_for(double.cut.wait(), 5)
+        await asyncio.wait_for(double.cut.wait(), 100)
         double.cut.clear()
         assert double.uploads == []
 

@@ -146,7 +146,7 @@ async def test_a_queued_job_says_what_it_waits_for_alone_in_lists_and_in_snapsho
 
 async def test_news_of_deleted_resources_in_the_log_trouble_no_watch_of_jobs(house: House, jobs):
     script = await house.script()
-    call = jobs.WatchJobs(pb.WatchJobsRequest(send_initial=True), timeout=30)
+    call = jobs.WatchJobs(pb.WatchJobsRequest(send_initial=True), timeout=100)
     assert [each.WhichOneof("body") for each in await taken(call, 2)] == ["snapshot", "initial_end"]
     await house.client.jetstream().publish(deleted_subject("models", uuid4()), b"2026-11-20T14:46:05.123456+00:00")
     await script.turn(job_pb2.JOB_STATE_RUNNING)

@@ -88,7 +88,7 @@ async def test_a_watch_of_all_jobs_cut_anywhere_yields_the_uncut_history(house: 
 
 async def test_a_watch_of_many_jobs_does_not_end_with_a_job(house: House, jobs):
     script, next_script = await house.script(), await house.script()
-    call = jobs.WatchJobs(pb.WatchJobsRequest(heartbeat_seconds=1))
+    call = jobs.WatchJobs(pb.WatchJobsRequest(heartbeat_seconds=60))
     await taken(call, 1)
     await script.live(reports=0)
     await next_script.turn(SUCCEEDED)

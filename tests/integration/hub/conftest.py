@@ -26,7 +26,7 @@ STREAMS = 4
 MODEL = "owner/model"
 GATED = "owner/gated"
 PRIVATE = "owner/private"
-OPTIONS = TransferOptions(streams=STREAMS, block_bytes=BLOCK_BYTES, stall_seconds=0.3, backoff_seconds=0.01, retries=3)
+OPTIONS = TransferOptions(streams=STREAMS, block_bytes=BLOCK_BYTES, stall_seconds=60, backoff_seconds=0.01, retries=3)
 
 
 @dataclass

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
 from mistudio_hub.repository import RepoFile
+from mistudio_hub.transfer import TransferOptions
 from mistudio_local.hub_mirror import Body, Listener, Refusal
 from mistudio_servicekit.errors import ChecksumMismatch, EntryNotFound, HubRateLimited, HubUnavailable, MistudioError
+
+from .conftest import OPTIONS
 
 BLOCK_BYTES = 64 * 1024
 CONTENT = "*/resolve/*"
 
 
-def assert_complete(site) -> None:
+IMPATIENT = replace(OPTIONS, stall_seconds=1.0)
+
+
+def assert_complete(site, options: TransferOptions = OPTIONS) -> None:
     """The download succeeds and brings exactly what is served."""
-    site.download()
+    site.download(options=options)
     assert site.downloaded() == site.served()
 
 
@@ -33,7 +40,7 @@ def test_a_connection_that_breaks_before_the_first_byte_is_tried_again(site) -> 
 
 def test_a_server_that_goes_silent_in_a_body_is_asked_again(site) -> None:
     site.mirror.faults.bodies.append(Body(times=3, stall_after=1_000, path="*model.safetensors"))
-    assert_complete(site)
+    assert_complete(site, IMPATIENT)
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 408])
@@ -53,7 +60,7 @@ def test_a_lasting_server_error_is_reported_as_unavailable(site) -> None:
 def test_a_lasting_silence_is_reported_as_unavailable(site) -> None:
     site.mirror.faults.bodies.append(Body(times=None, stall_after=0))
     with pytest.raises(HubUnavailable):
-        site.download()
+        site.download(options=IMPATIENT)
 
 
 def test_a_short_retry_after_is_waited_for(site) -> None:

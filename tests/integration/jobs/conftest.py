@@ -11,9 +11,9 @@ from mistudio.jobs.v1 import jobs_service_pb2_grpc as pb_grpc
 from mistudio_jobs.servicer import JobsServicer
 from mistudio_jobs.testing import Stand
 from mistudio_servicekit.interceptors import CallInterceptor
-from tests.jobs_stand import jobs_database, jobs_template, stand
+from tests.jobs_stand import jobs_database, jobs_template, stand, timing
 
-__all__ = ["jobs", "jobs_database", "jobs_template", "stand"]
+__all__ = ["jobs", "jobs_database", "jobs_template", "stand", "timing"]
 
 
 @pytest.fixture

@@ -16,13 +16,13 @@ async def test_abandoned_jobs_are_cancelled_together_without_a_word_to_their_res
         done = await stand.submit()
         await stand.ended(done)
         running = await stand.submit([["signal", str(tmp_path / "on")], ["wait", "/never"]])
-        await started(tmp_path / "on", stand)
+        await started(tmp_path / "on")
         waiting, other = [await stand.submit() for _ in range(3)], await stand.submit()
         every = [job.id for job in (done, running, *waiting)]
         async with stand.engine.transaction() as session:
             await stand.engine.lock(session, every)
             await stand.engine.abandon(session, every)
-        await stand.reached(running, "CANCELLED", timeout=5.0)
+        await stand.reached(running, "CANCELLED")
         assert [(await stand.job(job)).state for job in [done, *waiting]] == ["SUCCEEDED", *["CANCELLED"] * 3]
         await stand.ended(other)
         assert [event.state_changed.state for event in await stand.history(waiting[0])] == [1, 7]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from typing import Any
 
 from sqlalchemy import select, text
 
@@ -11,9 +13,10 @@ from mistudio_jobs.claims import Claim, Closing
 from mistudio_jobs.events import doorbell_subject
 from mistudio_jobs.tables import Job, JobAttempt
 from mistudio_jobs.testing import PLAIN, SERVICE, Stand
-from mistudio_jobs.turns import Turns
+from mistudio_jobs.turns import Row, Turn, Turns, Values
 from mistudio_servicekit.errors import WorkerLost
 
+Plan = dict[str, Any]  # one step of a query plan, as Postgres explains it in JSON
 CLOSING = Closing(snapshot=None, published=(), hold=0.0)
 
 
@@ -35,11 +38,30 @@ async def ring(stand: Stand, job: Job) -> None:
     """Ring the doorbell of `job` again, once its last one is answered."""
     nats = await streams.connect(stand.nats_url, "test")
     js = nats.jetstream()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(100):
         while job.id in await streams.doorbells(js, SERVICE):
             await asyncio.sleep(0.01)
     await js.publish(doorbell_subject(SERVICE, "cpu", job.id), job.kind.encode())
     await nats.close()
+
+
+def explaining(turn: Turn, plans: list[Plan]) -> Turn:
+    """A turn like `turn`, but its statements give their plans, into `plans`, instead of their rows."""
+
+    async def explain(statement: str, values: Values) -> list[Row]:
+        (explained,) = await turn.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", values)
+        plans.append(explained["QUERY PLAN"][0]["Plan"])
+        return []
+
+    return Turn(explain, turn.session)
+
+
+def scans(plan: Plan, table: str) -> Iterator[Plan]:
+    """The steps of `plan` that read `table`."""
+    if plan.get("Relation Name") == table and "Scan" in plan["Node Type"]:
+        yield plan
+    for step in plan.get("Plans", []):
+        yield from scans(step, table)
 
 
 async def test_of_many_workers_that_claim_a_job_one_gets_it(stand: Stand) -> None:
@@ -94,6 +116,19 @@ async def test_the_same_worker_in_an_older_epoch_is_refused_as_well(stand: Stand
     async with Turns(stand.database).of(PLAIN) as turn:
         assert await claims.succeed(turn, older, CLOSING, {}) is None
         assert await claims.succeed(turn, newer, CLOSING, {}) is not None
+
+
+async def test_claiming_and_ending_a_job_looks_at_no_other_however_many_wait(stand: Stand) -> None:
+    await stand.engine.stop()
+    first, second, *_ = [await stand.submit() for _ in range(20)]
+    held = await claim(stand, first, "w1")
+    plans: list[Plan] = []
+    async with Turns(stand.database).of(PLAIN) as turn:
+        explained = explaining(turn, plans)
+        await claims.claim(explained, PLAIN, second.id, "w2", lease=60.0, held=0.0)
+        assert held and await claims.succeed(explained, held, CLOSING, {}) is None  # explained, it returns no rows
+    passed_over = [scan.get("Rows Removed by Filter", 0) for plan in plans for scan in scans(plan, "jobs")]
+    assert len(plans) == 2 and len(passed_over) >= 2 and not any(passed_over)
 
 
 async def test_a_job_without_attempts_left_is_not_claimed(stand: Stand) -> None:

@@ -16,6 +16,8 @@ from mistudio_jobs.turns import Turns
 from mistudio_servicekit.database import new_id
 from mistudio_servicekit.storage import RESERVATIONS_FOLDER, Area
 
+from .test_jobs_claims import expire
+
 
 async def lost(stand: Stand, job: Job) -> claims.Claim:
     """Claim `job` for a worker that is never heard of again."""
@@ -53,8 +55,9 @@ async def test_a_job_whose_last_worker_is_lost_fails_and_its_folders_go(stand: S
 async def test_a_cancelled_job_whose_worker_is_lost_is_cancelled(stand: Stand) -> None:
     job = await stand.submit()
     async with Turns(stand.database).of(PLAIN) as turn:
-        await claims.claim(turn, PLAIN, job.id, "lost worker", lease=0.3, held=0.0)
+        await claims.claim(turn, PLAIN, job.id, "lost worker", lease=3600.0, held=0.0)
     assert (await stand.cancel(job)).state == "CANCELLING"
+    await expire(stand, job)
     assert (await stand.ended(job)).state == "CANCELLED"
     assert await stand.effects(job) == ["started", "cancelled"]
 
@@ -68,7 +71,8 @@ async def test_a_job_whose_doorbell_is_lost_is_dispatched_again(stand: Stand) ->
     await nats.close()
     async with stand.worker():
         done = await stand.ended(job)
-    assert (done.state, done.dispatch_seq, done.attempt) == ("SUCCEEDED", 2, 1)
+    assert (done.state, done.attempt) == ("SUCCEEDED", 1)
+    assert done.dispatch_seq > 1
 
 
 async def test_the_sweeper_deletes_old_folders_that_no_row_names_and_no_others(stand: Stand) -> None:

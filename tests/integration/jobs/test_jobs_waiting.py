@@ -22,7 +22,7 @@ async def shown(jobs: pb_grpc.JobsServiceAsyncStub, identifier: object) -> job_p
 
 async def present(stand: Stand, count: int) -> None:
     """Wait until `count` workers are there."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(100):
         while len(await stand.engine.workers(None)) != count:
             await asyncio.sleep(0.01)
 
@@ -53,6 +53,7 @@ async def test_it_tells_in_words_whether_there_is_a_worker_for_it(
     assert (await shown(jobs, second.id)).wait == job_pb2.JobWait(
         ahead=1, workers=0, reason="no gpu worker is there, start one; 1 ahead"
     )
+    assert (await shown(jobs, first.id)).wait.reason == "no gpu worker is there, start one"
     await stand.cancel(first)
     await stand.cancel(second)
     async with stand.worker(pool="gpu"), stand.worker(pool="cpu"):
@@ -62,8 +63,10 @@ async def test_it_tells_in_words_whether_there_is_a_worker_for_it(
         waiting = await stand.submit(pool="gpu")
         assert not (await shown(jobs, running.id)).HasField("wait")
         assert (await shown(jobs, waiting.id)).wait == job_pb2.JobWait(
-            ahead=0, workers=1, reason="waiting for a gpu worker, 0 ahead"
+            ahead=0, workers=1, reason="next in line for a gpu worker"
         )
+        behind = await stand.submit(pool="gpu")
+        assert (await shown(jobs, behind.id)).wait.reason == "waiting for a gpu worker, 1 ahead"
         (tmp_path / "go").write_text("go")
         await stand.ended(waiting)
         assert not (await shown(jobs, waiting.id)).HasField("wait")
@@ -82,7 +85,7 @@ async def test_a_job_runs_in_its_own_pool_whatever_its_kinds_is(stand: Stand) ->
 async def test_a_job_whose_doorbell_is_lost_is_dispatched_again_in_its_own_pool(stand: Stand) -> None:
     job = await stand.submit(pool="gpu")
     nats = await streams.connect(stand.nats_url, "test")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(100):
         while job.id not in await streams.doorbells(nats.jetstream(), SERVICE):
             await asyncio.sleep(0.01)
         await nats.jetstream().purge_stream(streams.jobs_stream(SERVICE))

@@ -73,7 +73,7 @@ def gone(processes: set[psutil.Process]) -> bool:
 
 
 def await_gone(processes: set[psutil.Process]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 100
     while not gone(processes):
         assert time.monotonic() < deadline, f"left: {processes}"
         time.sleep(0.02)

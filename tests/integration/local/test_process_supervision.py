@@ -33,7 +33,7 @@ def make(tmp_path: Path, guard: Guard) -> Iterator[Make]:
         process.stop()
 
 
-def until(condition: Callable[[], object], seconds: float = 20) -> None:
+def until(condition: Callable[[], object], seconds: float = 100) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"

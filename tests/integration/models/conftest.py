@@ -221,6 +221,8 @@ def made(service: Service) -> MadeModels:
 
 
 @pytest.fixture
-def workers(made: MadeModels) -> ToldWorkers:
+async def workers(made: MadeModels, nats_url: str) -> AsyncIterator[ToldWorkers]:
     """Workers that are only told of."""
-    return ToldWorkers(made)
+    told = ToldWorkers(made)
+    async with told.heard(nats_url):
+        yield told

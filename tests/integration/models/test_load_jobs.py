@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import psutil
 import pytest
+from google.protobuf.json_format import MessageToDict
 
 from mistudio.jobs.v1 import job_pb2, jobs_service_pb2
 from mistudio.models.v2 import models_service_pb2 as pb
@@ -116,6 +117,29 @@ async def test_a_model_that_does_not_fit_is_told_with_what_would(service, models
         held = await service.stub.ListLoadedModels(pb.ListLoadedModelsRequest())
         assert list(held.models) == []
         assert (await _load(service, model_id, "INT8")).state == job_pb2.JOB_STATE_SUCCEEDED
+
+
+async def test_a_load_names_the_models_that_made_room_for_it_in_its_result_and_in_the_list(service, models):
+    first, second = models.put(**_BIG), models.put(**_BIG)
+    async with _worker(service, budget_bytes=210_000_000):
+        before = await _load(service, first, "BF16")
+        job = await _load(service, second, "BF16")
+        assert job.state == job_pb2.JOB_STATE_SUCCEEDED, job.error
+        listing = await service.stub.ListLoadedModels(pb.ListLoadedModelsRequest())
+        of_first = await service.stub.ListLoadedModels(pb.ListLoadedModelsRequest(model_id=first))
+        other = models.put()
+        of_other = await service.stub.ListLoadedModels(pb.ListLoadedModelsRequest(model_id=other))
+    assert MessageToDict(before.result)["evicted"] == []
+    (named,) = MessageToDict(job.result)["evicted"]
+    assert (named["model_id"], named["for_model_id"], named["job_id"]) == (first, second, job.id)
+    assert [each.model_id for each in listing.models] == [second]
+    (eviction,) = listing.evictions
+    assert (eviction.model_id, eviction.worker, eviction.device) == (first, "holder", "cpu")
+    assert (eviction.for_model_id, eviction.job_id) == (second, job.id)
+    assert eviction.settings.format == weights_pb2.WEIGHT_FORMAT_BF16
+    assert eviction.freed_bytes == named["freed_bytes"] > 0
+    assert (list(of_first.models), list(of_first.evictions)) == ([], [eviction])
+    assert list(of_other.evictions) == []
 
 
 async def test_a_load_that_is_cancelled_ends_at_once_and_leaves_nothing(service, models):

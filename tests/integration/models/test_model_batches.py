@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 import time
 from collections.abc import Sequence
 
@@ -10,7 +11,7 @@ from mistudio.jobs.v1 import job_pb2, jobs_service_pb2
 from mistudio.models.v2 import models_service_pb2 as pb
 from mistudio_servicekit.database import new_id
 
-from .told_workers import ToldWorkers, loaded
+from .told_workers import loaded
 
 
 async def _delete(service, ids: Sequence[str], *, force: bool = False):
@@ -21,8 +22,19 @@ async def _listed(service):
     return (await service.stub.ListModels(pb.ListModelsRequest())).total_size
 
 
-async def test_a_thousand_models_are_gone_within_a_second_by_one_job(service, made):
+async def _seconds_for_one(service, ids: Sequence[str]) -> float:
+    """What it takes to delete one of `ids`, each by a call of its own."""
+    seconds = []
+    for each in ids:
+        began = time.perf_counter()
+        await _delete(service, [each], force=True)
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
+
+
+async def test_a_thousand_models_are_gone_at_once_by_one_job(service, made):
     (kept,) = made.put()
+    one = await _seconds_for_one(service, made.put(20))
     seconds = []
     for force in (False, True, True):
         ids = made.put(1_000)
@@ -30,15 +42,16 @@ async def test_a_thousand_models_are_gone_within_a_second_by_one_job(service, ma
         answer = await _delete(service, ids, force=force)
         seconds.append(time.perf_counter() - began)
         assert (list(answer.deleted_ids), list(answer.failures)) == (ids, [])
-    assert min(seconds) < 1
+    assert min(seconds) < 1000 * one / 3
     assert (await service.get(kept)).id == kept
     assert await _listed(service) == 1
     (payload,) = made.execute("SELECT payload FROM jobs WHERE id = %(id)s", {"id": answer.job.id})[0]
     assert set(payload["models"]) == set(ids)
 
 
-async def test_a_thousand_models_on_their_way_are_stopped_within_a_second(service, hub, made):
+async def test_a_thousand_models_on_their_way_are_stopped_at_once(service, hub, made):
     first = await service.download(hub.gpt)
+    one = await _seconds_for_one(service, made.put(20))
     seconds = []
     for _ in range(3):
         ids = made.on_their_way(1_000, first.job.id)
@@ -46,7 +59,7 @@ async def test_a_thousand_models_on_their_way_are_stopped_within_a_second(servic
         answer = await _delete(service, ids)
         seconds.append(time.perf_counter() - began)
         assert list(answer.deleted_ids) == ids
-    assert min(seconds) < 1
+    assert min(seconds) < 1000 * one / 3
     states = dict(made.execute("SELECT state, count(*) FROM jobs WHERE kind = 'models.download' GROUP BY state"))
     assert states == {"CANCELLED": 3_000, "QUEUED": 1}
 
@@ -95,9 +108,9 @@ async def test_with_force_the_tokenizations_of_all_are_stopped_and_no_others(ser
     assert service.tokenizations.status(spared) == "QUEUED"
 
 
-async def test_a_model_in_memory_is_refused_on_its_own_and_named_with_its_worker(service, made):
+async def test_a_model_in_memory_is_refused_on_its_own_and_named_with_its_worker(service, made, workers):
     held, busy, free = made.put(3)
-    ToldWorkers(made).put("w1", loaded(held), loaded(busy, in_use=True))
+    workers.put("w1", loaded(held), loaded(busy, in_use=True))
     answer = await _delete(service, [held, busy, free])
     assert list(answer.deleted_ids) == [free]
     assert [(failure.id, failure.error.reason) for failure in answer.failures] == [

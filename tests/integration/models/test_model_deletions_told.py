@@ -27,7 +27,7 @@ class Ear:
 
     async def until(self, count: int) -> set[str]:
         """What it has heard, once that is so much."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(100):
             while len(self.heard) < count:
                 self._news.clear()
                 await self._news.wait()

@@ -54,7 +54,7 @@ async def test_a_disk_that_fills_up_in_a_download_is_told_and_with_room_a_retry_
     big.mirror.faults.bodies.append(Body(times=None, path=f"*{BIG_FILE}", bytes_per_second=500_000))
     asked = await service.download(big.gpt)
     await service.start_worker()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         while big.mirror.faults.bytes_sent(f"*{BIG_FILE}") == 0:  # the mirror tells nobody that it has begun
             await asyncio.sleep(0.02)
     filler = fill(service.backend.store.root)

@@ -180,7 +180,7 @@ async def test_a_model_of_a_hundred_shards_is_told_at_once_by_one_small_read_of_
     hub.mirror.faults.requests.clear()
     begun = time.monotonic()
     found = await _inspect(service, "tiny/hundred")
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 60
     assert found.facts.parameters == 100 * 20 * 32 * 32
     weights = [record for record in hub.mirror.faults.requests if record.path.endswith(".safetensors")]
     assert sum(record.bytes_sent > 0 for record in weights) == 100

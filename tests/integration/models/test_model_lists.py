@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from typing import Any
 
@@ -10,6 +11,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from mistudio.models.v2 import model_pb2
 from mistudio.models.v2 import models_service_pb2 as pb
+from mistudio_servicekit.channel import MAX_MESSAGE_BYTES
 
 
 @pytest.fixture
@@ -175,3 +177,18 @@ async def test_an_update_that_cannot_be_is_a_typed_error_and_changes_nothing(ser
             error = await service.refusal(service.stub.UpdateModel(_update(three[0], *paths, **fields)))
             assert (error.code, error.reason, error.field) == ("INVALID_ARGUMENT", reason, field)
             assert await service.get(three[0].id) == three[0]
+
+
+async def test_pages_of_models_with_the_most_and_longest_labels_are_shorter_and_miss_none(service, made):
+    ids = set(made.put(63))
+    labels = json.dumps({f"{number:02}" + "é" * 100: "漢" * 154 for number in range(64)})
+    made.execute("UPDATE models SET labels = %(labels)s::jsonb WHERE parameters <= 60", {"labels": labels})
+    request, found = pb.ListModelsRequest(page_size=500, order_by="name"), list[str]()
+    while not found or request.page_token:
+        page = await service.stub.ListModels(request)
+        assert page.ByteSize() < MAX_MESSAGE_BYTES / 4
+        assert page.total_size == 63
+        found += [model.id for model in page.models]
+        request.page_token = page.next_page_token
+    assert len(found) == 63
+    assert set(found) == ids

@@ -14,7 +14,7 @@ from mistudio.models.v2 import loading_pb2, weights_pb2
 from mistudio.models.v2 import models_service_pb2 as pb
 
 from .stored_models import StoredModels
-from .told_workers import ToldWorkers, loaded
+from .told_workers import loaded
 
 
 @pytest.fixture
@@ -100,11 +100,13 @@ async def test_a_pin_is_added_to_what_is_loaded_and_a_deletion_with_force_unload
     assert host.loaded_bytes == 0
 
 
-async def test_where_one_of_two_workers_does_not_answer_the_error_tells_what_was_unloaded_all_the_same(service, models):
+async def test_where_one_of_two_workers_does_not_answer_the_error_tells_what_was_unloaded_all_the_same(
+    service, models, workers
+):
     model_id = models.put("gpt2")
     await service.start_worker()
     await _loaded(service, model_id)
-    ToldWorkers(models.made).put("gone-1", loaded(model_id))
+    workers.put("gone-1", loaded(model_id))
     error = await service.refusal(service.stub.UnloadModel(pb.UnloadModelRequest(id=model_id)))
     assert error.code == "UNAVAILABLE"
     assert "gone-1" in error.message
@@ -128,7 +130,7 @@ async def test_what_a_killed_process_held_is_no_longer_listed_and_can_be_loaded_
     await _loaded(service, model_id)
     (child,) = [each for each in psutil.Process().children() if "mistudio_jobs.child" in " ".join(each.cmdline())]
     os.kill(child.pid, signal.SIGKILL)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         while await _held(service):
             await asyncio.sleep(0.05)
     await _loaded(service, model_id)

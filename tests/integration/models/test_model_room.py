@@ -27,7 +27,7 @@ _REFETCHED_PER_STREAM = 16 * 2**20
 
 async def _until(condition: Callable[[], bool]) -> None:
     """Wait for something outside of the service to become true."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(100):
         while not condition():  # files, processes and the mirror tell nobody when they change
             await asyncio.sleep(0.02)
 

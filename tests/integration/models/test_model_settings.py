@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, cast
 
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -53,6 +54,36 @@ async def test_a_model_that_is_joined_keeps_its_own_settings(service, hub):
     first = await _download(service, hub.gpt, _NF4)
     second = await _download(service, hub.gpt, LoadSettings(format=WEIGHT_FORMAT_INT8))
     assert (second.joined, second.model) == (True, first.model)
+    assert (list(first.not_applied), list(second.not_applied)) == ([], ["default_settings"])
+
+
+async def test_a_download_that_joins_tells_what_the_model_does_not_get_from_it(service, hub):
+    await _download(service, hub.gpt, _NF4)
+    wishes: list[tuple[dict[str, Any], list[str]]] = [
+        ({}, []),
+        ({"name": hub.gpt, "default_settings": _NF4}, []),
+        ({"name": "Mine"}, ["name"]),
+        ({"name": "Mine", "default_settings": LoadSettings(format=WEIGHT_FORMAT_INT8)}, ["name", "default_settings"]),
+    ]
+    for wish, kept in wishes:
+        answer = await service.download(hub.gpt, **wish)
+        assert (answer.joined, list(answer.not_applied)) == (True, kept)
+        assert answer.model.name == hub.gpt
+    once = await service.download(hub.gpt, name="Mine", request_id="mine")
+    assert list((await service.download(hub.gpt, name="Mine", request_id="mine")).not_applied) == list(once.not_applied)
+
+
+async def test_a_quantized_default_is_refused_before_quantized_files_are_brought_in(service, hub):
+    config = hub.folder(hub.bare) / "config.json"
+    quantized = {**json.loads(config.read_text()), "quantization_config": {"quant_method": "gptq", "bits": 4}}
+    config.write_text(json.dumps(quantized))
+    error = await service.refusal(_download(service, hub.bare, _NF4))
+    assert (error.code, error.reason) == ("INVALID_ARGUMENT", "INVALID_FIELD")
+    assert error.field == "default_settings.format"
+    assert "NF4" in error.message and "gptq" in error.message and "Leave format out" in error.next_step
+    assert service.rows("SELECT count(*) FROM models") == [(0,)]
+    half = LoadSettings(format=WEIGHT_FORMAT_FP16)
+    assert (await _download(service, hub.bare, half)).model.default_settings == half
 
 
 async def test_one_request_id_always_says_the_same_settings(service, hub):

@@ -51,14 +51,14 @@ async def _running(module: str, environment: dict[str, str]) -> AsyncIterator[st
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
-        killing = asyncio.get_running_loop().call_later(20, process.kill)
+        killing = asyncio.get_running_loop().call_later(100, process.kill)
         code = await process.wait()
         killing.cancel()
         assert code == 0, (await output).decode()
 
 
 async def _healthy(address: str, process: asyncio.subprocess.Process) -> None:
-    async with aiohttp.ClientSession() as session, asyncio.timeout(30):
+    async with aiohttp.ClientSession() as session, asyncio.timeout(100):
         while process.returncode is None:
             try:
                 async with session.get(f"http://{address}/healthz") as answer:
@@ -76,7 +76,7 @@ async def test_migrated_started_and_stopped_by_the_environment_alone_they_bring_
         _running("server", {**environment, "MISTUDIO_LISTEN": target}) as address,
         _running("worker", environment),
     ):
-        async with grpc.aio.insecure_channel(target) as channel, asyncio.timeout(30):
+        async with grpc.aio.insecure_channel(target) as channel, asyncio.timeout(100):
             stub = models_service_pb2_grpc.ModelsServiceStub(channel)
             model = (await stub.DownloadModel(pb.DownloadModelRequest(repo_id=hub.gpt))).model
             while model.status == model_pb2.MODEL_STATUS_DOWNLOADING:

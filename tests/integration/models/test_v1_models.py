@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -238,6 +239,21 @@ async def test_what_cannot_be_downloaded_names_the_fields_of_v1(service, hub, ol
             assert (error.reason, error.field) == (reason, field)
     gated = pb.DownloadModelRequest(repo_id=hub.gated, access_token=hub.ada_token)
     assert (await old.DownloadModel(gated)).model.repo_id == hub.gated
+
+
+async def test_files_that_are_quantized_already_are_not_quantized_by_clients_of_v1_either(service, hub, old, made):
+    config = hub.folder(hub.bare) / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "quantization_config": {"quant_method": "gptq"}}))
+    (here,) = made.put(1, facts={"quantization": "gptq"})
+    q4 = model_pb2.QUANTIZATION_Q4
+    for call in (
+        old.DownloadModel(pb.DownloadModelRequest(repo_id=hub.bare, quantization=q4)),
+        old.EstimateMemory(pb.EstimateMemoryRequest(id=f"m_{here}", quantization=q4)),
+    ):
+        error = await service.refusal(call)
+        assert (error.code, error.field) == ("INVALID_ARGUMENT", "quantization")
+        assert "gptq" in error.message
+    assert (await old.DownloadModel(pb.DownloadModelRequest(repo_id=hub.bare))).model.repo_id == hub.bare
 
 
 def _calls(hub, model_id: str) -> list[tuple[str, Message, bool]]:

@@ -1,13 +1,22 @@
-"""Workers as their rows tell of them, where a test wants devices or loaded models that this machine does not have."""
+"""Workers as their rows tell of them, where a test wants devices or loaded models that this machine does not have.
+
+They hear commands like others, but their job process is never ready: so they answer that they are unavailable.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
+from nats.aio.msg import Msg
+
+from mistudio_jobs import streams
+from mistudio_jobs.commands import Commands
+from mistudio_models.config import SERVICE
 from mistudio_models.domain.loading import Device, HostState, LoadedModel, Measurement
 from mistudio_models.domain.weights import ComputeDtype, LoadSettings, WeightFormat
 from mistudio_servicekit.database import new_id
@@ -68,10 +77,30 @@ class ToldWorkers:
 
     made: MadeModels
     budget_bytes: int = field(default=1000 * GB)
+    names: set[str] = field(default_factory=set)
+
+    @asynccontextmanager
+    async def heard(self, nats_url: str) -> AsyncIterator[None]:
+        """They hear what they are told inside the block."""
+        nats = await streams.connect(nats_url, "workers that are only told of")
+        await nats.subscribe(f"ctl.{SERVICE}.worker.*", cb=self._on_message)
+        await nats.flush()
+        yield
+        await nats.close()
 
     def put(
         self, name: str, *models: LoadedModel, pool: str = "cpu", devices: Sequence[Device] = (), budget: int = 0
     ) -> None:
         """A worker that is there, or tells something new."""
+        self.names.add(name)
         state = HostState(tuple(devices) or (device(),), budget or self.budget_bytes, models)
         self.made.execute(_PUT, {"name": name, "pool": pool, "state": json.dumps(state.to_json())})
+
+    async def _on_message(self, message: Msg) -> None:
+        name = message.subject.rpartition(".")[2]
+        if name in self.names:
+            await Commands(name, lambda: None, has_keeper=True, settle=_nothing_to_tell).on_message(message)
+
+
+async def _nothing_to_tell() -> None:
+    """What such a worker keeps is told by `put` alone."""

@@ -14,12 +14,12 @@ from mistudio_servicekit.backend import BackendConfig
 _WORK = """
 import os
 from mistudio_jobs import process
-from mistudio_jobs.testing import QUICK
+from mistudio_jobs.testing import FLEETING
 from mistudio_models.config import WorkerConfig
 from mistudio_models.worker import working
 from mistudio_servicekit.config import Environment
 from mistudio_servicekit.server import run
-run(process.work(working(WorkerConfig.read(Environment(os.environ)), QUICK)))
+run(process.work(working(WorkerConfig.read(Environment(os.environ)), FLEETING)))
 """
 
 

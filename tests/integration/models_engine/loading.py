@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,9 @@ from mistudio_models.domain.policy import Policy
 from mistudio_models.domain.weights import EVERY_FORMAT, ComputeDtype, LoadSettings, WeightFormat
 from mistudio_models.engine.loader import ModelLoader
 from mistudio_models.engine.loads import Loaded
+
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+"""For processes whose memory is measured: each of a large machine's threads would have its own beside."""
 
 MANY: Sequence[LoadSettings] = [settings.settled({"F32": 1}) for settings in EVERY_FORMAT]
 FP32 = LoadSettings(WeightFormat.FP32, compute_dtype=ComputeDtype.FP32)

@@ -135,10 +135,9 @@ def test_a_configuration_that_describes_no_model_is_malformed(sizes: Mapping[str
 
 
 def test_a_model_of_a_hundred_layers_and_billions_of_parameters_is_mapped_in_a_moment():
-    started = time.monotonic()
+    started = time.process_time()
     found = mapped("llama", hidden_size=4096, intermediate_size=14336, num_hidden_layers=100, vocab_size=128256)
-    # About a second when nothing else runs.
-    assert time.monotonic() - started < 60
+    assert time.process_time() - started < 60  # about one
     assert found.parameters > 20 * 10**9
     assert len(found.layers) == 100
     assert all(len(layer.hook_points) == 5 for layer in found.layers)

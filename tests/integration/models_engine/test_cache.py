@@ -7,23 +7,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
-from typing import Any
 from uuid import UUID, uuid4
 
-import psutil
 import pytest
 import torch
 
 from mistudio_models.domain.loading import Device, HostState, LoadedModel
 from mistudio_models.domain.weights import LoadSettings, Need
-from mistudio_models.engine.allocator import give_back_memory
 from mistudio_models.engine.cache import Key, ModelCache, Wanted
 from mistudio_models.engine.devices import CpuDevice
 from mistudio_models.engine.loads import Loaded, Observer
 from mistudio_servicekit.errors import JobCancelled, ModelNotLoaded, OutOfMemory, ResourceInUse, Unavailable
 from tests.model_families import make_model
 
-from .loading import BF16, FP32, INT8, NF4, Seen, loader
+from .loading import BF16, FP32, NF4, Seen, loader
 
 PLENTY = 10**12
 
@@ -233,55 +230,3 @@ def test_the_state_tells_devices_budget_and_models_as_json(folder: Path) -> None
     (device,) = state.devices
     assert device.id == "cpu" and device.name and 0 < device.free_bytes < device.total_bytes
     assert seen.unquantized and seen.repo_id == "tiny/llama" and seen.device == "cpu"
-
-
-@pytest.fixture(scope="session")
-def large_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of some 35 MB in BF16, most of it in its embedding, which is read fast."""
-    changes: dict[str, Any] = {
-        "hidden_size": 256,
-        "intermediate_size": 512,
-        "num_hidden_layers": 2,
-        "vocab_size": 32_000,
-    }
-    return make_model("llama", tmp_path_factory.mktemp("large"), dtype=torch.bfloat16, **changes)
-
-
-def resident_bytes() -> int:
-    give_back_memory()
-    return psutil.Process().memory_info().rss
-
-
-def test_a_load_that_fails_gives_its_memory_back(large_folder: Path) -> None:
-    cache = ModelCache(CpuDevice(), PLENTY)
-
-    def cancel(done: int, total: int) -> None:
-        if done > total * 0.8:
-            raise JobCancelled("The job was cancelled", next_step="Retry it")
-
-    warm = wanted()
-    hold(cache, large_folder, warm)
-    model_bytes = cache.unload(warm.key.model_id, BF16).memory.measured_weights_bytes
-    before = resident_bytes()
-    with pytest.raises(JobCancelled) as caught:
-        cache.hold(wanted(), loader(large_folder, BF16), Seen(cancel))
-    # The error is still there, with all that its frames hold: that is no longer half a model.
-    assert caught.value.__traceback__ is not None
-    assert psutil.Process().memory_info().rss - before < 0.1 * model_bytes
-    assert not keeps(cache)
-
-
-@pytest.mark.timeout(600)
-def test_a_hundred_loads_and_unloads_leave_nothing_behind(large_folder: Path) -> None:
-    cache, ways = ModelCache(CpuDevice(), PLENTY), (BF16, INT8, NF4)
-
-    def load_and_unload(settings: LoadSettings) -> LoadedModel:
-        want = wanted(settings)
-        hold(cache, large_folder, want)
-        return cache.unload(want.key.model_id, settings)
-
-    smallest = min(load_and_unload(settings).memory.measured_weights_bytes for settings in ways * 2)
-    before = resident_bytes()
-    for number in range(100):
-        load_and_unload(ways[number % len(ways)])
-    assert resident_bytes() - before < 0.01 * smallest

@@ -26,7 +26,7 @@ from mistudio_servicekit.errors import (
 )
 from tests.model_families import make_model
 
-from .loading import BF16, FP32, INT8, NF4, load
+from .loading import BF16, FP32, INT8, NF4, ONE_THREAD, load
 
 WEIGHTS = "model.safetensors"
 DOWN = "model.layers.1.mlp.down_proj.weight"
@@ -241,7 +241,7 @@ def test_memory_that_runs_out_in_the_middle_is_told_as_that(settings: str, tmp_p
     arguments = [str(tmp_path / "small"), str(tmp_path / "big")]
     code = _TOO_LITTLE.format(settings=settings)
     command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=150)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=500, env=ONE_THREAD)
     assert "too little:" in done.stdout, done.stderr
 
 

@@ -63,6 +63,19 @@ LOADED = loading_pb2.LoadedModel(
     load_seconds=2.5,
     use_time=Timestamp(seconds=1_780_000_000),
 )
+EVICTION = loading_pb2.Eviction(
+    model_id=SECOND,
+    repo_id="b/gone",
+    worker="models-gpu-1",
+    device="cuda:0",
+    settings=NF4,
+    freed_bytes=45_000_000,
+    for_model_id=FIRST,
+    for_repo_id="a/tiny",
+    job_id=JOB_ID,
+    evict_time=Timestamp(seconds=1_780_000_000),
+)
+NO_LEAVE = job_pb2.JobError(message="It has pickles only. Ask the operator.", reason="PICKLE_REFUSED")
 HOST = loading_pb2.ModelHost(
     worker="models-gpu-1", pool="gpu", host="node-7", devices=[CPU], budget_bytes=5_000_000_000, loaded_bytes=92_000_000
 )
@@ -107,18 +120,32 @@ HOPELESS = weights_pb2.DeviceVerdict(
 )
 
 
+REFUSED = weights_pb2.DeviceVerdict(
+    worker="w-3",
+    device=CPU,
+    verdict=weights_pb2.VERDICT_NOT_LOADABLE,
+    needed_bytes=1_000_000,
+    available_bytes=2_000_000,
+    reason="It is of GPUs only",
+    remedy="Use a worker with a GPU",
+)
+
+
 @dataclass
 class ScriptedModels(models_service_pb2_grpc.ModelsServiceServicer):
     """One model, loaded on one worker; keeps what it was asked."""
 
     requests: list[Any] = field(default_factory=list)
     refusal: errors.MistudioError | None = None
+    evictions: tuple[loading_pb2.Eviction, ...] = ()
 
     def last(self) -> Any:
         return self.requests[-1]
 
     async def InspectModel(self, request: Any, context: Any) -> Any:
-        found = model_pb2.ModelInspection(repo_id=request.repo_id, accessible=True, facts=FACTS)
+        found = model_pb2.ModelInspection(
+            repo_id=request.repo_id, accessible=True, facts=FACTS, load_problems=[NO_LEAVE]
+        )
         return models_service_pb2.InspectModelResponse(inspection=found)
 
     async def ListModels(self, request: Any, context: Any) -> Any:
@@ -131,7 +158,8 @@ class ScriptedModels(models_service_pb2_grpc.ModelsServiceServicer):
 
     async def DownloadModel(self, request: Any, context: Any) -> Any:
         self.requests.append(request)
-        return models_service_pb2.DownloadModelResponse(model=MODEL, job=a_job())
+        kept = ["name", "default_settings"] if request.name else []
+        return models_service_pb2.DownloadModelResponse(model=MODEL, job=a_job(), joined=bool(kept), not_applied=kept)
 
     async def UpdateModel(self, request: Any, context: Any) -> Any:
         self.requests.append(request)
@@ -152,9 +180,13 @@ class ScriptedModels(models_service_pb2_grpc.ModelsServiceServicer):
         self.requests.append(request)
         estimates = [_estimate(weights_pb2.WEIGHT_FORMAT_BF16, WONT_FIT, HOPELESS)]
         if len(request.settings) != 1:
-            estimates.append(_estimate(weights_pb2.WEIGHT_FORMAT_NF4, FITS))
+            estimates.append(_estimate(weights_pb2.WEIGHT_FORMAT_NF4, FITS, REFUSED))
         return models_service_pb2.EstimateMemoryResponse(
-            estimates=estimates, parameters=1_200, batch_size=request.batch_size, sequence_length=2_048
+            estimates=estimates,
+            parameters=1_200,
+            batch_size=request.batch_size,
+            sequence_length=2_048,
+            load_problems=[NO_LEAVE],
         )
 
     async def GetModelArchitecture(self, request: Any, context: Any) -> Any:
@@ -191,7 +223,7 @@ class ScriptedModels(models_service_pb2_grpc.ModelsServiceServicer):
 
     async def ListLoadedModels(self, request: Any, context: Any) -> Any:
         self.requests.append(request)
-        return models_service_pb2.ListLoadedModelsResponse(models=[LOADED], hosts=[HOST])
+        return models_service_pb2.ListLoadedModelsResponse(models=[LOADED], hosts=[HOST], evictions=self.evictions)
 
 
 class ScriptedJobs(ScriptedLog):

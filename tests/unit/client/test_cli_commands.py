@@ -213,7 +213,7 @@ async def test_whoever_waits_for_a_job_that_no_worker_takes_learns_why(shell: Sh
     shell.product.log.disturbances = [Disturbance(3, silent=True)]
     process = await shell.start("datasets", "download", "a/b")
     assert process.stdout is not None
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(100):
         while told not in (await process.stdout.readline()).decode():
             pass
 

@@ -13,7 +13,7 @@ from mistudio_client.cli.rendering.loaded import place_text
 from mistudio_servicekit import errors
 from tests.unit.client.conftest import Serve
 from tests.unit.client.scripted import JOB_ID
-from tests.unit.client.scripted_models import FIRST, NF4, SECOND, THIRD, ScriptedJobs, ScriptedModels
+from tests.unit.client.scripted_models import EVICTION, FIRST, NF4, SECOND, THIRD, ScriptedJobs, ScriptedModels
 from tests.unit.client.test_cli_commands import Shell
 
 
@@ -45,6 +45,27 @@ async def test_an_inspection_tells_experts_weights_and_quantization(shell: Shell
     for fact in ("experts 8", "width of a head 64", "inside the MLP 256", "quantized gptq"):
         assert fact in text
     assert "weights pickles only, which can run code" in text
+    assert "loading is refused It has pickles only. Ask the operator." in text
+
+
+async def test_a_download_that_joins_says_what_the_model_keeps_and_how_to_change_it(shell: Shell) -> None:
+    ended = await shell.run("models", "download", "a/tiny", "--name", "mine", "--format", "int8", "--detach")
+    assert ended.status == 0
+    assert "keeps its own name and default format" in ended.err
+    assert f"mistudio models update {FIRST}" in ended.err
+    assert (await shell.run("models", "download", "a/tiny", "--detach")).err == ""
+
+
+async def test_a_load_and_ps_name_the_models_that_made_room(shell: Shell, models: ScriptedModels) -> None:
+    other = loading_pb2.Eviction(repo_id="c/older", job_id=SECOND, settings=NF4)
+    models.evictions = (EVICTION, other)
+    gone = f"b/gone {SECOND} nf4 double, computing in bf16 45.0 MB cuda:0 models-gpu-1 a/tiny {JOB_ID}"
+    load = words((await shell.run("models", "load", "tiny")).out)
+    assert gone in load and "c/older" not in load
+    ps = words((await shell.run("models", "ps")).out)
+    assert gone in ps and "c/older" in ps
+    models.evictions = ()
+    assert "made room" not in (await shell.run("models", "ps")).out
 
 
 async def test_a_download_takes_patterns_pickles_and_its_default_format(shell: Shell, models: ScriptedModels) -> None:
@@ -119,6 +140,12 @@ async def test_an_estimate_shows_predicted_beside_measured_verdicts_and_remedies
     assert "bf16 won't fit 3.0 GB 2.0 GB cpu Xeon w-1 Load it in NF4: it then needs 1.00 GB" in text
     assert "w-2 Nothing makes it fit." in text
     assert "nf4 fits 150.0 MB 2.0 GB cpu Xeon w-1" in text
+
+
+async def test_an_estimate_shows_what_stands_in_the_way_of_a_load(shell: Shell) -> None:
+    text = words((await shell.run("models", "estimate", "tiny")).out)
+    assert "loading is refused It has pickles only. Ask the operator." in text
+    assert "can't load 1.0 MB 2.0 MB cpu Xeon w-3 It is of GPUs only. Use a worker with a GPU." in text
 
 
 async def test_an_estimate_of_one_format_tells_what_stays_unquantized(shell: Shell, models: ScriptedModels) -> None:

@@ -160,7 +160,7 @@ async def test_a_watch_that_was_cut_behind_the_last_event_just_ends(client: Clie
 async def test_a_watch_gives_up_when_no_gateway_answers_for_long(client: Client, log: ScriptedLog) -> None:
     log.disturbances = [Disturbance(0)] * 100
 
-    settings = WatchSettings(client.target, ends=True, patience_seconds=0.2)
+    settings = WatchSettings(client.target, ends=True, patience_seconds=1.0)
     with pytest.raises(MistudioCallError, match="did not answer"):
         await told(Watch(streams_of(client), settings))
     assert len(log.tokens_seen) > 1

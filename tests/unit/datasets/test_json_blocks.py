@@ -97,7 +97,7 @@ def assert_read_as_single_lines_are(data: bytes) -> bool:
     return True
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(blocks)
 def test_a_block_that_is_taken_has_the_rows_of_its_lines(block: tuple[list[bytes], bytes, bool]) -> None:
     lines, end, is_ended = block

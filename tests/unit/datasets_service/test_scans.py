@@ -32,11 +32,11 @@ async def test_a_query_is_stopped_when_nobody_waits_for_it_any_more(tmp_path: Pa
     async with Scans(tmp_path) as scans:
         work = Watched(scans)
         waiting = asyncio.create_task(scans.run(work))
-        assert await asyncio.to_thread(work.begun.wait, 10)
+        assert await asyncio.to_thread(work.begun.wait, 100)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        assert await asyncio.to_thread(work.stopped.wait, 10)
+        assert await asyncio.to_thread(work.stopped.wait, 100)
         assert await scans.run(lambda stop: scans.engine.table("SELECT 1 AS one", {}, stop).num_rows) == 1
 
 
@@ -46,8 +46,8 @@ async def test_a_query_is_stopped_at_its_time_limit(tmp_path: Path) -> None:
         start = perf_counter()
         with pytest.raises(TimedOut, match=r"after 0\.3 seconds.*fewer columns, add a filter"):
             await scans.run(work)
-        assert perf_counter() - start < 5
-        assert await asyncio.to_thread(work.stopped.wait, 10)
+        assert perf_counter() - start < 60  # the work itself has no end
+        assert await asyncio.to_thread(work.stopped.wait, 100)
 
 
 async def test_a_query_that_waits_for_its_turn_is_given_up_as_well(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ async def test_no_query_outlives_the_scans_or_begins_when_they_are_closed(tmp_pa
     async with Scans(tmp_path) as scans:
         works = [Watched(scans) for _ in range(20)]
         tasks = [asyncio.create_task(scans.run(work)) for work in works]
-        assert await asyncio.to_thread(works[0].begun.wait, 10)
+        assert await asyncio.to_thread(works[0].begun.wait, 100)
         for task in tasks:
             task.cancel()
     assert all(work.stopped.is_set() for work in works if work.begun.is_set())

@@ -34,6 +34,7 @@ def test_files_that_are_quantized_stay_so_whatever_the_defaults_say():
     facts = ModelFacts(parameters_by_dtype={"I32": 1000}, quantization="gptq")
     assert _settled(LoadSettings(), _NF4, facts) == ("BF16", False, "BF16")
     assert _settled(LoadSettings(WeightFormat.FP16), LoadSettings(), facts) == ("FP16", False, "FP16")
+    assert _settled(LoadSettings(), LoadSettings(WeightFormat.FP16), facts) == ("FP16", False, "FP16")
     with pytest.raises(InvalidArgument, match="gptq") as caught:
         _settled(LoadSettings(WeightFormat.INT8), LoadSettings(), facts)
     assert caught.value.field == "settings.format"

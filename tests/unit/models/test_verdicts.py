@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mistudio_models.domain.loading import Device, Host, HostState, LoadedModel, Measurement
 from mistudio_models.domain.weights import ComputeDtype, LoadSettings, Need, WeightFormat
-from mistudio_models.service.verdicts import Alternative, Room, Verdict, device_verdict, in_words
+from mistudio_models.service.verdicts import Alternative, Target, Verdict, device_verdict, in_words
 
 _GB = 10**9
 _SOME_ID = UUID("0197f2a4-5c3e-7b1a-9d2f-3e4a5b6c7d8e")
@@ -33,9 +33,9 @@ def _loaded(size: int, *, name: str = "tiny/gpt", device: str = "cpu", pinned: b
     )
 
 
-def _room(free: int, *models: LoadedModel, total: int = 100 * _GB, budget: int = 1000 * _GB) -> Room:
+def _room(free: int, *models: LoadedModel, total: int = 100 * _GB, budget: int = 1000 * _GB) -> Target:
     device = Device("cpu", "Some CPU", total, free)
-    return Room(Host("rack-1", "cpu", "rack", HostState((device,), budget, models)), device)
+    return Target(Host("rack-1", "cpu", "rack", HostState((device,), budget, models)), device)
 
 
 def test_what_needs_less_than_is_free_fits():

@@ -51,7 +51,7 @@ def owner(store: Store) -> Iterator[subprocess.Popen[str]]:
 
 def _until(condition: Callable[[], bool]) -> None:
     """Another process and the clock tell nobody when they are so far."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 100
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -118,7 +118,7 @@ def test_of_many_threads_at_once_only_as_many_get_room_as_fit(store: Store) -> N
         begun.wait()
         try:
             with store.reserve(300, "One of many"):
-                inside.wait(20)
+                inside.wait(100)
                 return True
         except DiskFull:
             return False

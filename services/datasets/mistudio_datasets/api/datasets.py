@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+
+import grpc
 
 from mistudio.datasets.v1 import dataset_pb2
 from mistudio.datasets.v1 import datasets_service_pb2 as pb
@@ -70,7 +73,7 @@ class DatasetsServicer(pb_grpc.DatasetsServiceServicer):
     ) -> pb.UploadDatasetResponse:
         """Take a local file in."""
         header = await _header(request_iterator)
-        uploaded = await uploads.upload(self._tools, upload_request(header), _chunks(request_iterator))
+        uploaded = await uploads.upload(self._tools, upload_request(header), _chunks(request_iterator, context))
         return pb.UploadDatasetResponse(
             dataset=await self._message(uploaded.started.resource),
             job=job_message(uploaded.started.job),
@@ -185,7 +188,7 @@ async def _header(requests: AsyncIterator[pb.UploadDatasetRequest]) -> pb.Upload
     return first.header
 
 
-async def _chunks(requests: AsyncIterator[pb.UploadDatasetRequest]) -> AsyncIterator[bytes]:
+async def _chunks(requests: AsyncIterator[pb.UploadDatasetRequest], context: Context) -> AsyncIterator[bytes]:
     async for request in requests:
         if request.WhichOneof("part") != "chunk":
             raise InvalidArgument(
@@ -194,3 +197,16 @@ async def _chunks(requests: AsyncIterator[pb.UploadDatasetRequest]) -> AsyncIter
                 field="chunk",
             )
         yield request.chunk
+    await _require_client(context)
+
+
+async def _require_client(context: Context) -> None:
+    """A stream that was cut shows its end first and its cancellation later; what is sent fails in between already.
+
+    Raises:
+        asyncio.CancelledError: the client has gone, so that what came need not be all.
+    """
+    try:
+        await context.send_initial_metadata(())
+    except grpc.aio.InternalError:
+        raise asyncio.CancelledError from None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
 from uuid import UUID
 
 from mistudio_datasets.domain.datasets import Dataset
@@ -14,6 +16,7 @@ from mistudio_datasets.store import datasets, derived, disk_use
 from mistudio_jobs.started import Started
 from mistudio_servicekit.changes import Change
 from mistudio_servicekit.database import Session
+from mistudio_servicekit.page_bytes import page_with_labels
 from mistudio_servicekit.pagination import Page, PageRequest
 from mistudio_servicekit.records import Lock
 from mistudio_servicekit.requests import check_etag, etag_of
@@ -55,13 +58,13 @@ async def describe(tools: Tools, dataset_id: UUID) -> Overview:
 
 
 async def list_page(tools: Tools, request: PageRequest) -> Page[Overview]:
-    """A page of datasets.
+    """A page of datasets, with fewer of them where they have very many labels.
 
     Raises:
         InvalidFilter, InvalidOrderBy, InvalidPageToken, InvalidArgument: as the request deserves.
     """
     async with tools.database.transaction() as session:
-        found = await datasets.list_page(session, request)
+        found = await page_with_labels(partial(datasets.list_page, session), request, attrgetter("labels"))
         return Page(await overviews(session, found.rows), found.next_page_token, found.total_size)
 
 

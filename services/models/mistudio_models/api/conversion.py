@@ -6,8 +6,9 @@ from mistudio.models.v2 import model_pb2 as pb
 from mistudio.models.v2 import models_service_pb2 as service_pb
 from mistudio_jobs.events import error_message, timestamp
 from mistudio_models.api.settings_messages import load_settings, settings_message
+from mistudio_models.api.weights_messages import problem_messages
 from mistudio_models.domain.models import Model, ModelFacts
-from mistudio_models.service.hub_source import HubModel
+from mistudio_models.service.inspection import Inspection
 from mistudio_models.service.models import DEFAULT_SETTINGS
 from mistudio_servicekit.changes import Change
 from mistudio_servicekit.pagination import PageRequest
@@ -65,8 +66,9 @@ def facts_message(facts: ModelFacts) -> pb.ModelFacts:
     )
 
 
-def inspection_message(found: HubModel, revision: str) -> pb.ModelInspection:
-    """What the Hub says about a model; `revision` is what was asked for."""
+def inspection_message(inspection: Inspection, revision: str) -> pb.ModelInspection:
+    """What is said of a model on the Hub; `revision` is what was asked for."""
+    found = inspection.found
     selected = {file.path for file in found.selected}
     return pb.ModelInspection(
         repo_id=found.repo.repo_id,
@@ -81,6 +83,7 @@ def inspection_message(found: HubModel, revision: str) -> pb.ModelInspection:
             pb.ModelFile(path=file.path, size_bytes=file.size, selected=file.path in selected) for file in found.files
         ],
         download_bytes=found.download_bytes,
+        load_problems=problem_messages(inspection.load_problems),
     )
 
 

@@ -10,7 +10,7 @@ from mistudio_jobs.events import timestamp
 from mistudio_models.api.settings_messages import load_settings, settings_message
 from mistudio_models.api.weights_messages import device_message, measurement_message, unquantized_messages
 from mistudio_models.domain.loading import Host
-from mistudio_models.service.hosts import Placed
+from mistudio_models.service.hosts import Evicted, Placed
 from mistudio_models.service.loading import DevicePreference, LoadRequest
 from mistudio_models.service.unloading import UnloadRequest
 from mistudio_servicekit.errors import InvalidArgument
@@ -78,6 +78,24 @@ def placed_message(placed: Placed) -> pb.LoadedModel:
         use_time=timestamp(model.used_at),
         job_id=str(model.job_id),
         quantization=model.quantization,
+    )
+
+
+def eviction_message(evicted: Evicted) -> pb.Eviction:
+    """A model that made room for another one, as clients see it."""
+    eviction = evicted.eviction
+    return pb.Eviction(
+        model_id=str(eviction.model_id),
+        repo_id=eviction.repo_id,
+        worker=evicted.worker,
+        device=eviction.device,
+        settings=settings_message(eviction.settings),
+        quantization=eviction.quantization,
+        freed_bytes=eviction.freed_bytes,
+        for_model_id=str(eviction.for_model_id),
+        for_repo_id=eviction.for_repo_id,
+        job_id=str(eviction.job_id),
+        evict_time=timestamp(eviction.evicted_at),
     )
 
 

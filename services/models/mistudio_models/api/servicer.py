@@ -9,7 +9,13 @@ from mistudio_jobs.events import job_message
 from mistudio_models.api.architecture_messages import architecture_message
 from mistudio_models.api.batch_messages import batch_message
 from mistudio_models.api.conversion import inspection_message, model_change, model_message, page_request
-from mistudio_models.api.loading_messages import host_message, load_request, placed_message, unload_request
+from mistudio_models.api.loading_messages import (
+    eviction_message,
+    host_message,
+    load_request,
+    placed_message,
+    unload_request,
+)
 from mistudio_models.api.settings_messages import load_settings
 from mistudio_models.api.weights_messages import estimate_request, estimates_message
 from mistudio_models.service import (
@@ -60,7 +66,10 @@ class ModelsServicer(pb_grpc.ModelsServiceServicer):
         )
         started = await downloads.download(self._tools, wanted)
         return pb.DownloadModelResponse(
-            model=model_message(started.resource), job=job_message(started.job), joined=started.joined
+            model=model_message(started.resource),
+            job=job_message(started.job),
+            joined=started.joined,
+            not_applied=downloads.not_applied(wanted, started),
         )
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:  # noqa: N802  # named by the proto
@@ -69,7 +78,7 @@ class ModelsServicer(pb_grpc.ModelsServiceServicer):
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # noqa: N802  # named by the proto
         """See the proto."""
-        found = await models.list_page(self._tools, page_request(request))
+        found = await models.list_page(self._tools, page_request(request), with_labels=True)
         return pb.ListModelsResponse(
             models=[model_message(model) for model in found.rows],
             next_page_token=found.next_page_token,
@@ -124,7 +133,7 @@ class ModelsServicer(pb_grpc.ModelsServiceServicer):
         unloaded = await unloading.unload(self._tools, unload_request(request))
         return pb.UnloadModelResponse(
             unloaded=[placed_message(each) for each in unloaded],
-            freed_bytes=sum(each.model.memory.measured_weights_bytes for each in unloaded),
+            freed_bytes=sum(each.model.weights_bytes for each in unloaded),
         )
 
     async def ListLoadedModels(  # noqa: N802  # named by the proto
@@ -132,7 +141,9 @@ class ModelsServicer(pb_grpc.ModelsServiceServicer):
     ) -> pb.ListLoadedModelsResponse:
         """See the proto."""
         model_id = parse_id("model_id", request.model_id) if request.model_id else None
-        found, there = await hosts.list_loaded(self._tools, model_id)
+        found = await hosts.list_loaded(self._tools, model_id)
         return pb.ListLoadedModelsResponse(
-            models=[placed_message(each) for each in found], hosts=[host_message(host) for host in there]
+            models=[placed_message(each) for each in found.models],
+            hosts=[host_message(host) for host in found.hosts],
+            evictions=[eviction_message(each) for each in found.evictions],
         )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from mistudio.jobs.v1 import job_pb2
 from mistudio.models.v2 import models_service_pb2 as service_pb
 from mistudio.models.v2 import weights_pb2 as pb
+from mistudio_jobs.events import error_message
 from mistudio_models.api.settings_messages import load_settings, settings_message
 from mistudio_models.domain.loading import Device, Measurement
 from mistudio_models.domain.weights import UnquantizedModules
 from mistudio_models.service.estimates import Estimate, EstimateRequest, Estimates
 from mistudio_models.service.verdicts import DeviceVerdict
-from mistudio_servicekit.errors import MissingField
+from mistudio_servicekit.errors import MissingField, MistudioError
 from mistudio_servicekit.requests import parse_id
 
 
@@ -47,7 +49,13 @@ def estimates_message(found: Estimates) -> service_pb.EstimateMemoryResponse:
         parameters=found.parameters,
         batch_size=found.batch_size,
         sequence_length=found.sequence_length,
+        load_problems=problem_messages(found.load_problems),
     )
+
+
+def problem_messages(problems: Iterable[MistudioError]) -> list[job_pb2.JobError]:
+    """Why a load would be refused, as clients see it."""
+    return [error_message(problem.to_record()) for problem in problems]
 
 
 def device_message(device: Device) -> pb.Device:

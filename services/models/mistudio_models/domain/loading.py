@@ -78,6 +78,11 @@ class LoadedModel:
     quantization: str = ""
 
     @property
+    def weights_bytes(self) -> int:
+        """Bytes of its weights, as measured."""
+        return self.memory.measured_weights_bytes
+
+    @property
     def held_in(self) -> str:
         """How it is held, in words: `BF16`, `NF4 computing in FP16`, `gptq computing in BF16`."""
         if not self.quantization:
@@ -105,6 +110,50 @@ class LoadedModel:
         return cls(**{**value, **typed})
 
 
+_EVICTION_IDS = ("model_id", "for_model_id", "job_id")
+
+
+@dataclass(frozen=True)
+class Eviction:
+    """A loaded model that made room for another one.
+
+    Attributes:
+        model_id: UUID of the model that went.
+        repo_id: its Hub repository.
+        device: that held it, for example `cuda:0`.
+        settings: how it was held, with every default filled in.
+        quantization: how its weights are quantized in its files already; empty where they are not.
+        freed_bytes: bytes of weights that it gave back.
+        for_model_id: UUID of the model that it made room for.
+        for_repo_id: that one's Hub repository.
+        job_id: the job that loaded that one.
+        evicted_at: when it went.
+    """
+
+    model_id: UUID
+    repo_id: str
+    device: str
+    settings: LoadSettings
+    quantization: str
+    freed_bytes: int
+    for_model_id: UUID
+    for_repo_id: str
+    job_id: UUID
+    evicted_at: datetime
+
+    def to_json(self) -> dict[str, Any]:
+        """This as JSON-ready values."""
+        ids = {name: str(getattr(self, name)) for name in _EVICTION_IDS}
+        return {**asdict(self), **ids, "evicted_at": self.evicted_at.isoformat()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """What `to_json` described."""
+        ids = {name: UUID(value[name]) for name in _EVICTION_IDS}
+        settings, evicted_at = LoadSettings.from_json(value["settings"]), datetime.fromisoformat(value["evicted_at"])
+        return cls(**{**value, **ids, "settings": settings, "evicted_at": evicted_at})
+
+
 @dataclass(frozen=True)
 class HostState:
     """What a worker can hold and holds: the state that it tells (`jobs.v1.Worker.state`).
@@ -113,16 +162,18 @@ class HostState:
         devices: its devices.
         budget_bytes: most bytes of weights that it holds at once.
         models: what it holds.
+        evictions: models that lately made room for others, oldest first.
     """
 
     devices: tuple[Device, ...]
     budget_bytes: int
     models: tuple[LoadedModel, ...]
+    evictions: tuple[Eviction, ...] = ()
 
     @property
     def loaded_bytes(self) -> int:
         """Bytes of weights that it holds."""
-        return sum(model.memory.measured_weights_bytes for model in self.models)
+        return sum(model.weights_bytes for model in self.models)
 
     def to_json(self) -> dict[str, Any]:
         """This state as JSON-ready values."""
@@ -130,6 +181,7 @@ class HostState:
             "devices": [asdict(device) for device in self.devices],
             "budget_bytes": self.budget_bytes,
             "models": [model.to_json() for model in self.models],
+            "evictions": [eviction.to_json() for eviction in self.evictions],
         }
 
     @classmethod
@@ -139,6 +191,7 @@ class HostState:
             devices=tuple(Device(**device) for device in value.get("devices", ())),
             budget_bytes=value.get("budget_bytes", 0),
             models=tuple(LoadedModel.from_json(model) for model in value.get("models", ())),
+            evictions=tuple(Eviction.from_json(eviction) for eviction in value.get("evictions", ())),
         )
 
 

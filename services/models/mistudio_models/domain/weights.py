@@ -123,6 +123,11 @@ class UnquantizedModules:
     reason: str
 
 
+BY_MODULES = "modules"
+BY_HEADERS = "headers"
+"""How a need was computed, see `Need.basis`."""
+
+
 @dataclass(frozen=True)
 class Need:
     """The memory that a model needs under one setting; all sizes in bytes.
@@ -135,7 +140,7 @@ class Need:
         activation_bytes: of activations and logits of one batch, at their highest.
         quantized_parameters: how many are quantized.
         unquantized: modules that stay as they are.
-        basis: `modules`, or `headers` where no installed code knows the architecture.
+        basis: `BY_MODULES`, or `BY_HEADERS` where no installed code knows the architecture.
     """
 
     settings: LoadSettings
@@ -146,6 +151,11 @@ class Need:
     quantized_parameters: int
     unquantized: tuple[UnquantizedModules, ...]
     basis: str
+
+    @property
+    def is_of_known_code(self) -> bool:
+        """Whether installed code knows the architecture."""
+        return self.basis == BY_MODULES
 
     @property
     def run_peak_bytes(self) -> int:

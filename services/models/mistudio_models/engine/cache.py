@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,7 +13,8 @@ from threading import Lock
 from typing import Any, Protocol
 from uuid import UUID
 
-from mistudio_models.domain.loading import Device, HostState, LoadedModel
+from mistudio_models.domain.loading import Device, Eviction, HostState, LoadedModel
+from mistudio_models.domain.room import placement
 from mistudio_models.domain.weights import LoadSettings, Need
 from mistudio_models.engine.devices import Devices
 from mistudio_models.engine.loads import Loaded, Observer
@@ -21,6 +23,7 @@ from mistudio_servicekit.errors import ModelNotLoaded, OutOfMemory, ResourceInUs
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.1
+_KEPT_EVICTIONS = 20
 
 
 @dataclass(frozen=True)
@@ -73,14 +76,6 @@ class _Held:
     model: Any
     users: int = 0
 
-    @property
-    def bytes(self) -> int:
-        return self.seen.memory.measured_weights_bytes
-
-    @property
-    def evictable(self) -> bool:
-        return not self.users and not self.seen.pinned
-
     def touch(self, *, pin: bool = False) -> LoadedModel:
         self.seen = replace(self.seen, used_at=datetime.now(UTC), pinned=self.seen.pinned or pin, in_use=self.users > 0)
         return self.seen
@@ -98,6 +93,7 @@ class ModelCache:
         self._devices = devices
         self._budget_bytes = budget_bytes
         self._held: dict[Key, _Held] = {}
+        self._evictions: deque[Eviction] = deque(maxlen=_KEPT_EVICTIONS)
         self._lock = Lock()
         # Loads come one after another: two at once could not know how much memory is left for each.
         self._loading = Lock()
@@ -175,7 +171,7 @@ class ModelCache:
         """What its devices are and what it holds."""
         devices = tuple(self._devices.now())
         with self._lock:
-            return HostState(devices, self._budget_bytes, tuple(held.seen for held in self._held.values()))
+            return self._state(devices)
 
     def command(self, payload: Mapping[str, Any]) -> Mapping[str, Any]:
         """Do `{"unload": {"model_id": …, "settings": …}}`; see `Keeper.command`.
@@ -188,7 +184,7 @@ class ModelCache:
         """
         wanted = payload["unload"]
         unloaded = self.unload(UUID(wanted["model_id"]), LoadSettings.from_json(wanted["settings"]))
-        return {"unloaded": unloaded.to_json(), "freed_bytes": unloaded.memory.measured_weights_bytes}
+        return {"unloaded": unloaded.to_json(), "freed_bytes": unloaded.weights_bytes}
 
     @contextmanager
     def _one_at_a_time(self, observer: Observer) -> Iterator[None]:
@@ -206,7 +202,7 @@ class ModelCache:
 
     def _load(self, wanted: Wanted, loader: Loader, observer: Observer) -> LoadedModel:
         try:
-            device = self._make_room(loader.need())
+            device = self._make_room(loader.need(), wanted)
             loaded = loader.load(device, observer)
         except BaseException as error:
             _forget_locals(error)
@@ -217,41 +213,31 @@ class ModelCache:
             self._held[wanted.key] = _Held(seen, loaded.model)
         return seen
 
-    def _make_room(self, need: Need) -> str:
-        """Unload what must go so that `need` fits a device, and return that device's id.
+    def _make_room(self, need: Need, wanted: Wanted) -> str:
+        """Unload what must go so that `need` fits a device (see `domain.room.placement`); that device's id.
 
-        The device is that where the fewest bytes must go, and of those the one with most room. Nothing is unloaded
-        where unloading everything would not do.
+        Nothing is unloaded where unloading everything would not do.
         """
-        devices = self._devices.now()
+        devices = tuple(self._devices.now())
         with self._lock:
-            plans = [(device, self._going(need.peak_bytes, device)) for device in devices]
-            possible = [(device, going) for device, going in plans if going is not None]
-            if not possible:
-                raise _no_room(need, devices, self._budget_bytes)
-            device, going = min(possible, key=lambda plan: (self._bytes(plan[1]), -plan[0].free_bytes))
-            for key in going:
-                log.info("Model %s in %s makes room on %s", key.model_id, key.settings, device.id)
-            self._drop(going)
-        if going:
+            state = self._state(devices)
+            found = placement(state, need.peak_bytes)
+            if found is None:
+                raise _no_room(need, state)
+            for model in found.going:
+                self._evict(model, wanted)
+        if found.going:
             self._devices.give_back()
-        return device.id
+        return found.device.id
 
-    def _going(self, needed_bytes: int, device: Device) -> list[Key] | None:
-        """The models that must go to make room on the device, least recently used first; None where none helps."""
-        short_of_memory = needed_bytes - device.free_bytes
-        short_of_budget = needed_bytes + self._bytes(self._held) - self._budget_bytes
-        going = []
-        for key, held in sorted(self._held.items(), key=lambda item: item[1].seen.used_at):
-            here = held.seen.device == device.id
-            if held.evictable and (short_of_budget > 0 or (here and short_of_memory > 0)):
-                going.append(key)
-                short_of_budget -= held.bytes
-                short_of_memory -= held.bytes if here else 0
-        return going if max(short_of_memory, short_of_budget) <= 0 else None
+    def _evict(self, model: LoadedModel, wanted: Wanted) -> None:
+        log.info("Model %s in %s makes room on %s", model.model_id, model.settings, model.device)
+        self._drop([Key(model.model_id, model.epoch, model.settings)])
+        self._evictions.append(_eviction(model, wanted))
 
-    def _bytes(self, keys: Sequence[Key] | Mapping[Key, Any]) -> int:
-        return sum(self._held[key].bytes for key in keys)
+    def _state(self, devices: tuple[Device, ...]) -> HostState:
+        held = tuple(held.seen for held in self._held.values())
+        return HostState(devices, self._budget_bytes, held, tuple(self._evictions))
 
     def _drop(self, keys: Sequence[Key]) -> None:
         for key in keys:
@@ -286,16 +272,31 @@ def _forget_locals(error: BaseException | None) -> None:
         error = error.__cause__ or error.__context__
 
 
-def _no_room(need: Need, devices: Sequence[Device], budget_bytes: int) -> OutOfMemory | Unavailable:
-    if not devices:
+def _eviction(model: LoadedModel, wanted: Wanted) -> Eviction:
+    return Eviction(
+        model_id=model.model_id,
+        repo_id=model.repo_id,
+        device=model.device,
+        settings=model.settings,
+        quantization=model.quantization,
+        freed_bytes=model.weights_bytes,
+        for_model_id=wanted.key.model_id,
+        for_repo_id=wanted.repo_id,
+        job_id=wanted.job_id,
+        evicted_at=datetime.now(UTC),
+    )
+
+
+def _no_room(need: Need, state: HostState) -> OutOfMemory | Unavailable:
+    if not state.devices:
         return Unavailable(
             "The worker has no GPU that it can use",
             next_step="Look at the worker's host: its driver, and whether the worker may see a GPU",
         )
-    free = ", ".join(f"{device.id} has {max(0, device.free_bytes):,} free" for device in devices)
+    free = ", ".join(f"{device.id} has {max(0, device.free_bytes):,} free" for device in state.devices)
     return OutOfMemory(
         f"Loading the model in {need.settings} needs {need.peak_bytes:,} bytes at its highest; {free}, the worker may "
-        f"hold {budget_bytes:,} bytes of models, and what may be unloaded does not make room",
+        f"hold {state.budget_bytes:,} bytes of models, and what may be unloaded does not make room",
         next_step="Load it in a smaller format, or unload other models first",
     )
 

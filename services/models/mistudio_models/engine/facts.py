@@ -57,7 +57,7 @@ def model_facts(source: ModelSource) -> ModelFacts:
         vocabulary_size=language.vocabulary_size,
         has_tokenizer=not _TOKENIZER_FILES.isdisjoint(source.sizes),
         has_chat_template=has_chat_template,
-        needs_remote_code=_needs_remote_code(config),
+        needs_remote_code=needs_remote_code(config),
         head_size=language.head_size,
         intermediate_size=language.intermediate_size,
         experts=language.experts,
@@ -94,6 +94,6 @@ def _has_chat_template(source: ModelSource) -> bool:
     return bool(_CHAT_TEMPLATE_KEY.search(tail))
 
 
-def _needs_remote_code(config: Mapping[str, Any]) -> bool:
+def needs_remote_code(config: Mapping[str, Any]) -> bool:
     """Whether the repository brings code for a model type that the installed transformers does not know."""
     return bool(config.get("auto_map")) and _text(config.get("model_type")) not in CONFIG_MAPPING_NAMES

@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedConfig
 from transformers.integrations.heterogeneity import AmbiguousGlobalPerLayerAttributeError
 
-from mistudio_models.domain.weights import LoadSettings, Need, WeightFormat
+from mistudio_models.domain.weights import BY_HEADERS, BY_MODULES, LoadSettings, Need, WeightFormat
 from mistudio_models.engine.header_memory import header_holding, stored_holding
 from mistudio_models.engine.holding import Holding, holding
 from mistudio_models.engine.load_peak import load_peak_bytes
@@ -24,8 +24,6 @@ from mistudio_models.engine.run_memory import Batch, Widths, activation_bytes, k
 from mistudio_models.engine.skeleton import auto_class, skeleton
 from mistudio_servicekit.errors import ArchitectureUnsupported, WeightsMissing
 
-BY_MODULES = "modules"
-BY_HEADERS = "headers"
 _USUAL = (
     "hidden_size",
     "intermediate_size",

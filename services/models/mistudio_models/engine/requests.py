@@ -15,6 +15,7 @@ from mistudio_models.engine.architecture import architecture as architecture_of
 from mistudio_models.engine.folder import FolderSource
 from mistudio_models.engine.memory import needs
 from mistudio_models.engine.outline import Outline, read_outline
+from mistudio_models.engine.quantized_files import quantization_refusal
 from mistudio_models.engine.skeleton import skeleton
 from mistudio_servicekit.errors import ArchitectureUnsupported
 
@@ -49,6 +50,20 @@ def architecture(payload: Mapping[str, Any], context: JobContext) -> Mapping[str
         MalformedFile: its configuration or weight headers cannot be those of a model.
     """
     return {"architecture": architecture_of(_outline(payload)).to_json()}
+
+
+def quantization(payload: Mapping[str, Any], context: JobContext) -> Mapping[str, Any]:
+    """Whether weights that are quantized in their files can be loaded on each of `payload["device_types"]`.
+
+    Returns:
+        `refusals`: why not (`MistudioError.to_record`), by the device types where they cannot.
+
+    Raises:
+        MalformedFile: the model's configuration or weight headers do not parse.
+    """
+    outline = _outline(payload)
+    found = {device_type: quantization_refusal(outline, device_type) for device_type in payload["device_types"]}
+    return {"refusals": {device_type: refusal.to_record() for device_type, refusal in found.items() if refusal}}
 
 
 def _outline(payload: Mapping[str, Any]) -> Outline:

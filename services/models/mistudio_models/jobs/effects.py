@@ -72,7 +72,13 @@ class LoadEffects:
         """Nothing."""
 
     async def requeued(self, session: Session, job: Job) -> None:
-        """Nothing: a model that was deleted meanwhile is missed when it is loaded."""
+        """Nothing else than that its model is still there, and stays until the load can be seen.
+
+        Raises:
+            JobNotRetryable: the model was deleted.
+        """
+        if await models.find(session, job.resource_id, lock=Lock.SHARED) is None:
+            raise _not_retryable(job, "is deleted", "Download it afresh, and load it then")
 
 
 def _not_retryable(job: Job, problem: str, next_step: str) -> JobNotRetryable:

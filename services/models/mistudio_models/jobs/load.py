@@ -16,7 +16,7 @@ from mistudio_models.engine.cache import Key, ModelCache, Wanted
 from mistudio_models.engine.keeper import POOL, WORKER, operator_policy
 from mistudio_models.engine.loader import ModelLoader
 from mistudio_models.service.remedies import format_change, smaller_formats
-from mistudio_models.service.verdicts import Alternative, Room, device_verdict, in_words
+from mistudio_models.service.verdicts import Alternative, device_verdict, in_words, targets
 from mistudio_servicekit.errors import OutOfMemory
 from mistudio_servicekit.storage import Area
 
@@ -29,7 +29,8 @@ def run(payload: Mapping[str, Any], context: JobContext) -> Mapping[str, Any]:
     A model that the worker holds already is not loaded again.
 
     Returns:
-        The model as it is held (`domain.loading.LoadedModel` as JSON), and the name of its `worker`.
+        The model as it is held (`domain.loading.LoadedModel` as JSON), the name of its `worker`, and the models that
+        the job had to let go for it, `evicted` (each a `domain.loading.Eviction` as JSON).
 
     Raises:
         OutOfMemory: it does not fit; the text says what would.
@@ -45,7 +46,7 @@ def run(payload: Mapping[str, Any], context: JobContext) -> Mapping[str, Any]:
         loaded = cache.hold(wanted, loader, _Progress(context))
     except OutOfMemory as error:
         raise _advised(error, settings, loader, _host(cache, context)) from None
-    return {**loaded.to_json(), "worker": context.settings[WORKER]}
+    return {**loaded.to_json(), "worker": context.settings[WORKER], "evicted": _evicted(cache, context)}
 
 
 class _Progress:
@@ -74,6 +75,11 @@ def _allowed(payload: Mapping[str, Any], context: JobContext) -> Policy:
     return Policy(operator.allow_pickle, operator.allow_remote_code and payload["trust_remote_code"])
 
 
+def _evicted(cache: ModelCache, context: JobContext) -> list[dict[str, Any]]:
+    evictions = cache.host_state().evictions
+    return [eviction.to_json() for eviction in evictions if eviction.job_id == context.job_id]
+
+
 def _host(cache: ModelCache, context: JobContext) -> Host:
     return Host(context.settings[WORKER], context.settings[POOL], host="", state=cache.host_state())
 
@@ -83,8 +89,8 @@ def _advised(error: OutOfMemory, settings: LoadSettings, loader: ModelLoader, ho
     need = loader.need()
     smaller = () if loader.outline.quantization else smaller_formats(settings)
     alternatives = [Alternative(format_change(each), loader.need_in(each)) for each in smaller]
-    rooms = [Room(host, device) for device in host.state.devices]
-    verdict = device_verdict(need, alternatives, max(rooms, key=lambda room: room.available_bytes))
+    roomiest = max(targets([host]), key=lambda target: target.room.available_bytes)
+    verdict = device_verdict(need, alternatives, roomiest)
     return OutOfMemory(
         error.problem,
         next_step=verdict.remedy or _smaller(alternatives, need.peak_bytes),

@@ -2,6 +2,9 @@
 
 Everybody locks jobs before the resources they work for, each kind at once and in the order of their ids, so no two
 deletions wait for one another in a ring.
+
+A load is asked for under its model's lock. So a deletion looks again, once it has the lock, for loads that were asked
+for since it made workers let the model go, and for what they have left: what is deleted is in no worker's memory.
 """
 
 from __future__ import annotations
@@ -18,11 +21,14 @@ from mistudio_models.service.cleanup import cleanup_payload
 from mistudio_models.service.tools import Tools
 from mistudio_models.store import models
 from mistudio_servicekit.batches import Refusal, parse_ids
+from mistudio_servicekit.database import Session
 from mistudio_servicekit.errors import MistudioError, ModelNotFound, ResourceInUse, Unavailable
 from mistudio_servicekit.naming import first_of
 from mistudio_servicekit.requests import check_etag, etag_of
 
 _NAMED_USERS = 5
+_ROUNDS = 5
+"""How often workers are made to let a model go that others go on asking for."""
 
 
 async def delete_model(tools: Tools, model_id: UUID, *, etag: str = "", force: bool = False) -> Job:
@@ -44,8 +50,7 @@ async def delete_model(tools: Tools, model_id: UUID, *, etag: str = "", force: b
         ResourceInUse: it is loaded, or tokenizations are being made with it, and `force` is not given.
         Unavailable: the datasets service, which knows the tokenizations, cannot be reached.
     """
-    problems = await _release(tools, await _known(tools, [model_id], etag), force=force)
-    job = None if problems else await _delete(tools, [model_id], problems, etag)
+    job, problems = await _let_go(tools, [model_id], etag, force=force)
     if job is None:
         raise problems[model_id]
     return job
@@ -59,8 +64,7 @@ async def delete_models(tools: Tools, ids: Sequence[str], *, force: bool = False
     """
     parsed = parse_ids(ids, "models")
     wanted = [each for each in parsed.values() if isinstance(each, UUID)]
-    problems = await _release(tools, await _known(tools, wanted), force=force)
-    job = await _delete(tools, [each for each in wanted if each not in problems], problems)
+    job, problems = await _let_go(tools, wanted, force=force)
     batch = BatchDeletion([each for each in wanted if each not in problems], job=job)
     for given, each in parsed.items():
         problem = problems.get(each) if isinstance(each, UUID) else each
@@ -78,26 +82,46 @@ async def _known(tools: Tools, model_ids: Sequence[UUID], etag: str = "") -> Seq
     return found
 
 
-async def _delete(
-    tools: Tools, model_ids: Sequence[UUID], problems: dict[UUID, MistudioError], etag: str = ""
-) -> Job | None:
-    """Delete those of the models that are still there, the others become problems; the job that removes the files."""
-    async with tools.engine.transaction() as session:
-        # What has begun meanwhile, such as a load, ends with its model.
-        active = {job.id: job.resource_id for job in await tools.engine.active_jobs(session, model_ids)}
-        await tools.engine.lock(session, [*active, *await models.job_ids(session, model_ids)])
-        held = {model.id: model for model in await models.lock_all(session, model_ids)}
-        problems |= {each: ModelNotFound.of(str(each)) for each in model_ids if each not in held}
-        for model in held.values():
-            check_etag(etag, etag_of(model.version), f"Model {model.id}")
-        if not held:
-            return None
-        loads = [job_id for job_id, model_id in active.items() if model_id in held]
-        await tools.engine.abandon(session, [*loads, *(model.job_id for model in held.values())])
-        await models.remove(session, held)
-        await tools.engine.tell_deleted(session, list(held))
-        new = NewJob(tools.kinds.cleanup, next(iter(held)), cleanup_payload(held))
-        return (await tools.engine.submit(session, new)).job
+async def _let_go(
+    tools: Tools, model_ids: Sequence[UUID], etag: str = "", *, force: bool
+) -> tuple[Job | None, Mapping[UUID, MistudioError]]:
+    """Delete those of the models that can be: the job that removes their files, and why the others cannot."""
+    problems: dict[UUID, MistudioError] = {}
+    for rounds_left in reversed(range(_ROUNDS if force else 1)):
+        problems |= await _release(tools, await _known(tools, _others(model_ids, problems), etag), force=force)
+        async with tools.engine.transaction() as session:
+            held = await _hold(tools, session, _others(model_ids, problems), etag)
+            taken = await unloading.in_memory(tools, session, held)
+            if taken and rounds_left:
+                continue  # they were asked for meanwhile
+            problems |= {each: ModelNotFound.of(str(each)) for each in _others(model_ids, problems) if each not in held}
+            problems |= taken
+            going = [model for model in held.values() if model.id not in taken]
+            return (await _delete(tools, session, going) if going else None), problems
+    raise AssertionError("the last round has returned")
+
+
+def _others(model_ids: Sequence[UUID], problems: Mapping[UUID, MistudioError]) -> Sequence[UUID]:
+    return [each for each in model_ids if each not in problems]
+
+
+async def _hold(tools: Tools, session: Session, model_ids: Sequence[UUID], etag: str) -> Mapping[UUID, Model]:
+    """Those of the models that are still there; nobody changes or loads them from here on."""
+    await tools.engine.lock(session, await models.job_ids(session, model_ids))
+    held = await models.lock_all(session, model_ids)
+    for model in held:
+        check_etag(etag, etag_of(model.version), f"Model {model.id}")
+    return {model.id: model for model in held}
+
+
+async def _delete(tools: Tools, session: Session, going: Sequence[Model]) -> Job:
+    """Delete models that are held; the job that removes their files."""
+    ids = [model.id for model in going]
+    await tools.engine.abandon(session, [model.job_id for model in going])
+    await models.remove(session, ids)
+    await tools.engine.tell_deleted(session, ids)
+    new = NewJob(tools.kinds.cleanup, ids[0], cleanup_payload(ids))
+    return (await tools.engine.submit(session, new)).job
 
 
 async def _release(tools: Tools, known: Sequence[Model], *, force: bool) -> dict[UUID, MistudioError]:

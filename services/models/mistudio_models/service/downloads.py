@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -12,11 +13,10 @@ from mistudio_jobs.joining import Asked, being_cancelled, join
 from mistudio_jobs.queue import NewJob
 from mistudio_jobs.started import Started
 from mistudio_jobs.tables import Job
-from mistudio_models.domain.models import Model, ModelStatus
+from mistudio_models.domain.models import Model, ModelFacts, ModelStatus
 from mistudio_models.domain.weights import LoadSettings
-from mistudio_models.service.hub_source import HubModel
-from mistudio_models.service.inspection import check_source
-from mistudio_models.service.load_settings import check_settings
+from mistudio_models.service.hub_source import HubModel, check_source
+from mistudio_models.service.load_settings import check_for_files, check_settings
 from mistudio_models.service.models import DEFAULT_SETTINGS
 from mistudio_models.service.selection import ALLOW_PICKLE, EVERYTHING, FilePatterns, require_no_pickles
 from mistudio_models.service.tools import Tools
@@ -66,7 +66,7 @@ async def download(tools: Tools, request: DownloadRequest) -> Started[Model]:
     """Start to bring a model in; the same model that is here or on its way is joined.
 
     Raises:
-        MissingField, InvalidArgument: the request can never be right.
+        MissingField, InvalidArgument: the request can never be right, or not for these files.
         RequestIdReused: its request_id was used for other content.
         RepoNotFound, RevisionNotFound, RepoGated, HubTokenInvalid, MalformedFile, HubUnavailable, HubRateLimited: as
             the Hub answers.
@@ -87,8 +87,21 @@ async def download(tools: Tools, request: DownloadRequest) -> Started[Model]:
         raise _nothing_to_download(found)
     allowed = {"requested": request.allow_pickle, "permitted": tools.policy.allow_pickle}
     require_no_pickles(found.selected, repo_id=found.repo.repo_id, **allowed)
+    check_for_files(DEFAULT_SETTINGS, request.default_settings, _facts(found).quantization)
     async with tools.engine.transaction() as session:
         return await _join_or_start(tools, session, request, found)
+
+
+def not_applied(request: DownloadRequest, started: Started[Model]) -> Sequence[str]:
+    """Fields of a request whose wish the model that it joined does not have, and does not get."""
+    if not started.joined:
+        return []
+    model, fields = started.resource, []
+    if request.name and request.name != model.name:
+        fields.append("name")
+    if request.default_settings not in (LoadSettings(), model.default_settings):
+        fields.append(DEFAULT_SETTINGS)
+    return fields
 
 
 def _nothing_to_download(found: HubModel) -> EntryNotFound:
@@ -146,8 +159,12 @@ def _payload(tools: Tools, request: DownloadRequest, found: HubModel) -> dict[st
     return {**source, **request.patterns.to_json(), ALLOW_PICKLE: allowed}
 
 
-def _new_model(job: Job, request: DownloadRequest, found: HubModel) -> Model:
+def _facts(found: HubModel) -> ModelFacts:
     assert found.facts is not None, "files that may be read have facts"
+    return found.facts
+
+
+def _new_model(job: Job, request: DownloadRequest, found: HubModel) -> Model:
     return Model(
         id=job.resource_id,
         name=request.name or found.repo.repo_id,
@@ -155,7 +172,7 @@ def _new_model(job: Job, request: DownloadRequest, found: HubModel) -> Model:
         repo_id=found.repo.repo_id,
         revision=request.revision or DEFAULT_REVISION,
         commit=found.repo.commit,
-        facts=found.facts,
+        facts=_facts(found),
         epoch=0,
         size_bytes=0,
         error=None,

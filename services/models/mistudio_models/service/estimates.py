@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from mistudio_models.domain.loading import Host
 from mistudio_models.domain.weights import EVERY_FORMAT, LoadSettings, Need
 from mistudio_models.service.examiner import Needs, Workload
 from mistudio_models.service.hosts import live_hosts
 from mistudio_models.service.load_settings import check_settings, settle
+from mistudio_models.service.loadability import CPU, Loadability, device_types_of, loadability
 from mistudio_models.service.remedies import (
     SMALLER_FORMATS,
     format_change,
@@ -20,11 +20,18 @@ from mistudio_models.service.remedies import (
 )
 from mistudio_models.service.subjects import Found, find_here, find_on_hub
 from mistudio_models.service.tools import Tools
-from mistudio_models.service.verdicts import Alternative, DeviceVerdict, Room, device_verdict
+from mistudio_models.service.verdicts import (
+    Alternative,
+    DeviceVerdict,
+    Target,
+    device_verdict,
+    refused_verdict,
+    targets,
+)
 from mistudio_models.store import measurements
 from mistudio_models.store.measurements import PastLoad
 from mistudio_servicekit.database import Session
-from mistudio_servicekit.errors import InvalidArgument
+from mistudio_servicekit.errors import ArchitectureUnsupported, InvalidArgument, MistudioError
 
 MAX_SETTINGS = 32
 MAX_BATCH = 65_536
@@ -32,7 +39,6 @@ _DEFAULT_SEQUENCE = 2048
 _MAX_SEQUENCE = 1 << 27
 _MOST_BYTES = (1 << 63) - 1
 _NAMED_LOADS = 5
-_CPU = "cpu"
 _CUDA = "cuda"
 
 
@@ -85,6 +91,7 @@ class Estimates:
     parameters: int
     batch_size: int
     sequence_length: int
+    load_problems: Sequence[MistudioError]
 
 
 async def estimate(tools: Tools, request: EstimateRequest) -> Estimates:
@@ -102,19 +109,36 @@ async def estimate(tools: Tools, request: EstimateRequest) -> Estimates:
     workload = _workload(request, found.context_length)
     settings = _settled(request, found)
     async with tools.database.transaction() as session:
-        rooms = _rooms(await live_hosts(tools, session))
+        hosts = await live_hosts(tools, session)
         past = await _past_loads(session, found, settings)
-    needs = _countable(await _needs(tools, found, settings, workload, rooms))
-    main = _CUDA if any(_type(room) == _CUDA for room in rooms) else _CPU
+    there, types = targets(hosts), device_types_of(hosts)
+    needs = _countable(await _needs(tools, found, settings, workload, there, types))
+    main = _CUDA if _CUDA in types else CPU
+    known = await _loadability(tools, found, needs.by_way[main, workload, settings[0]], types)
     estimates = (
         Estimate(
             need=needs.by_way[main, workload, each],
-            verdicts=tuple(_verdict(needs, workload, each, room) for room in rooms),
+            verdicts=tuple(_verdict(needs, workload, each, target, known) for target in there),
             measurements=past.get(each, ()),
         )
         for each in settings
     )
-    return Estimates(tuple(estimates), needs.parameters, workload.batch_size, workload.sequence_length)
+    figures = needs.parameters, workload.batch_size, workload.sequence_length
+    return Estimates(tuple(estimates), *figures, known.problems)
+
+
+async def _loadability(tools: Tools, found: Found, need: Need, device_types: Sequence[str]) -> Loadability:
+    if need.is_of_known_code or found.source.needs_remote_code:
+        return await loadability(tools, found, device_types)
+    return Loadability(found.source, tools.policy, dict.fromkeys(device_types, _unknown_architecture(found)))
+
+
+def _unknown_architecture(found: Found) -> ArchitectureUnsupported:
+    return ArchitectureUnsupported(
+        f"{found.source.name} cannot be loaded: no installed code builds models of its type {found.model_type!r}",
+        next_step="Choose a model whose type the installed transformers knows",
+        metadata=found.source.metadata,
+    )
 
 
 async def _past_loads(
@@ -160,25 +184,20 @@ def _workload(request: EstimateRequest, context_length: int) -> Workload:
     return Workload(request.batch_size or 1, request.sequence_length or default)
 
 
-def _rooms(hosts: Iterable[Host]) -> Sequence[Room]:
-    return [Room(host, device) for host in hosts for device in host.state.devices]
-
-
-def _type(room: Room) -> str:
-    """The type of a device: `cuda` for `cuda:0`."""
-    return room.device.id.partition(":")[0]
-
-
 async def _needs(
-    tools: Tools, found: Found, settings: Sequence[LoadSettings], workload: Workload, rooms: Sequence[Room]
+    tools: Tools,
+    found: Found,
+    settings: Sequence[LoadSettings],
+    workload: Workload,
+    there: Sequence[Target],
+    types: Sequence[str],
 ) -> Needs:
     """What the model needs as it is wanted, in every smaller format, and with smaller workloads where these matter."""
-    types = sorted({_type(room) for room in rooms}) or [_CPU]
     every = list(dict.fromkeys([*settings, *SMALLER_FORMATS]))
     needs = await tools.examiner.needs(found.subject, every, [workload], types)
     too_much_at_once = [
         each for each in dict.fromkeys(settings)
-        if any(_only_running_is_too_much(needs.by_way[_type(room), workload, each], room) for room in rooms)
+        if any(_only_running_is_too_much(needs.by_way[target.device_type, workload, each], target) for target in there)
     ]  # fmt: skip
     smaller = smaller_workloads(workload)
     if not too_much_at_once or not smaller:
@@ -199,19 +218,23 @@ def _countable(needs: Needs) -> Needs:
     )
 
 
-def _only_running_is_too_much(need: Need, room: Room) -> bool:
-    return need.load_peak_bytes <= room.available_bytes < need.run_peak_bytes
+def _only_running_is_too_much(need: Need, target: Target) -> bool:
+    return need.load_peak_bytes <= target.room.available_bytes < need.run_peak_bytes
 
 
-def _verdict(needs: Needs, workload: Workload, settings: LoadSettings, room: Room) -> DeviceVerdict:
-    ways: Mapping[tuple[str, Workload, LoadSettings], Need] = needs.by_way
+def _verdict(
+    needs: Needs, workload: Workload, settings: LoadSettings, target: Target, known: Loadability
+) -> DeviceVerdict:
+    ways, kind = needs.by_way, target.device_type
+    need, refusal = ways[kind, workload, settings], known.refusal(kind)
+    if refusal:
+        return refused_verdict(need, refusal, target)
     of_workloads = [
-        Alternative(workload_change(smaller, workload), ways[_type(room), smaller, settings])
+        Alternative(workload_change(smaller, workload), ways[kind, smaller, settings])
         for smaller in smaller_workloads(workload)
-        if (_type(room), smaller, settings) in ways
+        if (kind, smaller, settings) in ways
     ]
     of_formats = [
-        Alternative(format_change(smaller), ways[_type(room), workload, smaller])
-        for smaller in smaller_formats(settings)
+        Alternative(format_change(smaller), ways[kind, workload, smaller]) for smaller in smaller_formats(settings)
     ]
-    return device_verdict(ways[_type(room), workload, settings], [*of_workloads, *of_formats], room)
+    return device_verdict(need, [*of_workloads, *of_formats], target)

@@ -11,6 +11,7 @@ from typing import Any, Self
 from mistudio_jobs.questions import QuestionProcess, QuestionSettings, Wording
 from mistudio_models.domain.architecture import Architecture
 from mistudio_models.domain.weights import LoadSettings, Need
+from mistudio_servicekit.errors import MistudioError
 from mistudio_servicekit.singleflight import SingleFlight
 
 _REQUESTS = "mistudio_models.engine.requests"
@@ -125,6 +126,15 @@ class Examiner:
             MalformedFile, TimedOut, OutOfMemory, Unavailable: as `needs` says.
         """
         return Architecture.from_json((await self._ask("architecture", subject, {}))["architecture"])
+
+    async def quantization_refusals(self, subject: Subject, device_types: Sequence[str]) -> Mapping[str, MistudioError]:
+        """Why a model whose files are quantized already cannot be loaded, by the device types where it cannot.
+
+        Raises:
+            MalformedFile, TimedOut, OutOfMemory, Unavailable: as `needs` says.
+        """
+        answer = await self._ask("quantization", subject, {"device_types": list(device_types)})
+        return {kind: MistudioError.from_record(record) for kind, record in answer["refusals"].items()}
 
     async def __aenter__(self) -> Self:
         await self._process.__aenter__()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from mistudio_models.domain.loading import Host, HostState, LoadedModel
+from mistudio_models.domain.loading import Eviction, Host, HostState, LoadedModel
 from mistudio_models.service.tools import Tools
 from mistudio_models.store import models
 from mistudio_servicekit.database import Session
@@ -36,6 +36,29 @@ class Placed:
         return f"{self.model.held_in} on {self.model.device} of worker {self.worker}"
 
 
+@dataclass(frozen=True)
+class Evicted:
+    """A loaded model that made room for another one, and the worker that held it."""
+
+    worker: str
+    eviction: Eviction
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Which models are loaded where.
+
+    Attributes:
+        models: the loaded models, last used first.
+        hosts: the workers that can hold models.
+        evictions: the models that lately made room for others, newest first.
+    """
+
+    models: Sequence[Placed]
+    hosts: Sequence[Host]
+    evictions: Sequence[Evicted]
+
+
 async def live_hosts(tools: Tools, session: Session, pool: str = "") -> Sequence[Host]:
     """The workers that are there, of one pool or of every, and have told what they can hold."""
     workers = await tools.engine.workers(session, pool)
@@ -55,7 +78,18 @@ def placed(hosts: Iterable[Host], model_ids: Iterable[UUID] | None = None) -> Se
     return sorted(found, key=lambda each: each.model.used_at, reverse=True)
 
 
-async def list_loaded(tools: Tools, model_id: UUID | None = None) -> tuple[Sequence[Placed], Sequence[Host]]:
+def evicted(hosts: Iterable[Host], model_id: UUID | None = None) -> Sequence[Evicted]:
+    """The models that lately made room for others on these hosts, newest first; of one model or for it, or all."""
+    found = [
+        Evicted(host.worker, eviction)
+        for host in hosts
+        for eviction in host.state.evictions
+        if model_id in (None, eviction.model_id, eviction.for_model_id)
+    ]
+    return sorted(found, key=lambda each: each.eviction.evicted_at, reverse=True)
+
+
+async def list_loaded(tools: Tools, model_id: UUID | None = None) -> Listing:
     """The loaded models, of one model or of all, and the workers that can hold models; deleted models do not show.
 
     Raises:
@@ -65,6 +99,11 @@ async def list_loaded(tools: Tools, model_id: UUID | None = None) -> tuple[Seque
         if model_id is not None:
             await models.get(session, model_id)
         hosts = await live_hosts(tools, session)
-        found = placed(hosts, None if model_id is None else [model_id])
-        alive = {model.id for model in await models.of_ids(session, {each.model.model_id for each in found})}
-    return [each for each in found if each.model.model_id in alive], hosts
+        found, gone = placed(hosts, None if model_id is None else [model_id]), evicted(hosts, model_id)
+        named = {each.model.model_id for each in found} | {each.eviction.model_id for each in gone}
+        alive = {model.id for model in await models.of_ids(session, named)}
+    return Listing(
+        models=[each for each in found if each.model.model_id in alive],
+        hosts=hosts,
+        evictions=[each for each in gone if each.eviction.model_id in alive],
+    )

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from mistudio_hub.metadata import HubClient
 from mistudio_hub.repository import DEFAULT_REVISION, RepoInfo, RepoType
+from mistudio_models.domain.models import WeightFiles
+from mistudio_models.engine.facts import weight_format
 from mistudio_models.engine.outline import Outline, read_outline
 from mistudio_models.service.hub_source import HubFiles
 from mistudio_models.service.selection import EVERYTHING
@@ -18,10 +20,12 @@ class HubOutline:
     Attributes:
         repo: the repository at its commit.
         outline: of the files that a download takes.
+        weight_files: what its weights are kept in.
     """
 
     repo: RepoInfo
     outline: Outline
+    weight_files: WeightFiles
 
 
 def outline_on_hub(client: HubClient, repo_id: str, revision: str) -> HubOutline:
@@ -37,4 +41,5 @@ def outline_on_hub(client: HubClient, repo_id: str, revision: str) -> HubOutline
     files, problem = client.visible_files(repo)
     if problem:
         raise problem
-    return HubOutline(repo, read_outline(HubFiles(client, repo, tuple(EVERYTHING.choose(files)))))
+    selected = HubFiles(client, repo, tuple(EVERYTHING.choose(files)))
+    return HubOutline(repo, read_outline(selected), weight_format(selected.sizes))

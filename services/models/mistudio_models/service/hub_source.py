@@ -14,7 +14,11 @@ from mistudio_models.domain.models import ModelFacts
 from mistudio_models.engine.facts import model_facts
 from mistudio_models.engine.headers import SHARD_INDEX
 from mistudio_models.service.selection import EVERYTHING, FilePatterns
-from mistudio_servicekit.errors import RepoGated
+from mistudio_servicekit.errors import MissingField, RepoGated
+from mistudio_servicekit.requests import MAX_NAME, check_length
+
+EXAMPLE_REPO = "openai-community/gpt2"
+MAX_HUB_TOKEN = 1024
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,15 @@ class HubFiles:
     def read(self, path: str, start: int, length: int) -> bytes:
         """A range of the file `path`."""
         return self.client.read_range(self.repo, path, start, length)
+
+
+def check_source(repo_id: str, revision: str, hub_token: str) -> None:
+    """Raise unless the three can name a repository's revision and a token; the Hub is not asked."""
+    if not repo_id:
+        raise MissingField.of("repo_id", EXAMPLE_REPO)
+    check_length("repo_id", repo_id, MAX_NAME)
+    check_length("revision", revision, MAX_NAME)
+    check_length("hub_token", hub_token, MAX_HUB_TOKEN)
 
 
 def find_on_hub(client: HubClient, repo_id: str, revision: str, patterns: FilePatterns = EVERYTHING) -> HubModel:

@@ -71,12 +71,14 @@ def check_for_files(field: str, settings: LoadSettings, quantization: str) -> Lo
 def settle(field: str, asked: LoadSettings, default: LoadSettings, files: Files) -> LoadSettings:
     """`asked` with every default filled in: those of the model, then those of its files.
 
-    Weights that are quantized in their files already stay so: only the rest of the model has a format then.
+    Weights that are quantized in their files already stay so: only the rest of the model has a format then, and a
+    default that quantizes, which an earlier release may have taken, counts for nothing.
 
     Raises:
         InvalidArgument: its parts do not go together (see `check_settings`), or it quantizes what is quantized already.
     """
     check_for_files(field, asked, files.quantization)
     if files.quantization:
-        return asked.settled({})
+        plain = LoadSettings() if default.format.is_quantized else default
+        return asked.or_else(plain).settled({})
     return asked.or_else(default).settled(files.parameters_by_dtype)

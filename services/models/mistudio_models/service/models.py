@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from operator import attrgetter
 from uuid import UUID
 
 from mistudio_models.domain.models import Model
@@ -10,6 +12,7 @@ from mistudio_models.service.load_settings import check_for_files
 from mistudio_models.service.tools import Tools
 from mistudio_models.store import models
 from mistudio_servicekit.changes import Change
+from mistudio_servicekit.page_bytes import page_with_labels
 from mistudio_servicekit.pagination import Page, PageRequest
 from mistudio_servicekit.records import Lock
 from mistudio_servicekit.requests import check_etag, etag_of
@@ -28,14 +31,15 @@ async def get(tools: Tools, model_id: UUID) -> Model:
         return await models.get(session, model_id)
 
 
-async def list_page(tools: Tools, request: PageRequest) -> Page[Model]:
-    """A page of models.
+async def list_page(tools: Tools, request: PageRequest, *, with_labels: bool) -> Page[Model]:
+    """A page of models; if their labels are told, with fewer of them where they have very many.
 
     Raises:
         InvalidFilter, InvalidOrderBy, InvalidPageToken, InvalidArgument: as the request deserves.
     """
     async with tools.database.transaction() as session:
-        return await models.list_page(session, request)
+        read = partial(models.list_page, session)
+        return await (page_with_labels(read, request, attrgetter("labels")) if with_labels else read(request))
 
 
 async def update(tools: Tools, change: Change) -> Model:

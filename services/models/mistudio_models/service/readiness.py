@@ -7,7 +7,7 @@ from mistudio_servicekit.errors import ModelNotReady
 
 _NEXT_STEPS = {
     ModelStatus.DOWNLOADING: "Wait until its download is done",
-    ModelStatus.ERROR: "Download it again; its error says what went wrong",
+    ModelStatus.ERROR: "Download it again once that is mended",
     ModelStatus.CANCELLED: "Download it again",
 }
 
@@ -20,8 +20,9 @@ def require_ready(model: Model) -> Model:
     """
     if model.status is ModelStatus.READY:
         return model
+    why = f": {model.error['problem']}" if model.error else ""
     raise ModelNotReady(
-        f"Model {model.id} ({model.repo_id}) is {model.status}, not READY",
+        f"Model {model.id} ({model.repo_id}) is {model.status}, not READY{why}",
         next_step=_NEXT_STEPS[model.status],
         metadata={"subject": f"model/{model.id}"},
     )

@@ -9,8 +9,10 @@ from uuid import UUID
 from mistudio_models.domain.models import Model
 from mistudio_models.domain.weights import LoadSettings
 from mistudio_models.engine.dialects import LanguageConfig
+from mistudio_models.engine.facts import needs_remote_code
 from mistudio_models.service.examiner import Subject
-from mistudio_models.service.inspection import check_source
+from mistudio_models.service.hub_source import check_source
+from mistudio_models.service.permissions import Source
 from mistudio_models.service.readiness import require_ready
 from mistudio_models.service.tools import Tools
 from mistudio_models.store import models
@@ -23,6 +25,8 @@ class Found:
 
     Attributes:
         subject: the model for the child process.
+        source: what decides whether it may be loaded.
+        model_type: of its configuration, such as `llama`; empty where it says none.
         context_length: longest context, tokens; 0 where it is not said.
         parameters_by_dtype: as its files have them.
         quantization: how its files' own weights are quantized; empty where they are not.
@@ -31,6 +35,8 @@ class Found:
     """
 
     subject: Subject
+    source: Source
+    model_type: str
     context_length: int
     parameters_by_dtype: Mapping[str, int]
     quantization: str = ""
@@ -49,6 +55,8 @@ async def find_here(tools: Tools, model_id: UUID) -> Found:
         model = require_ready(await models.get(session, model_id))
     return Found(
         subject=subject_of(tools, model),
+        source=Source.here(model),
+        model_type=model.facts.model_type,
         context_length=model.facts.context_length,
         parameters_by_dtype=model.facts.parameters_by_dtype,
         quantization=model.facts.quantization,
@@ -67,11 +75,15 @@ async def find_on_hub(tools: Tools, repo_id: str, revision: str, hub_token: str)
     """
     check_source(repo_id, revision, hub_token)
     found = await tools.outlines.find(hub_token, repo_id, revision)
+    repo, outline = found.repo, found.outline
+    own_code = needs_remote_code(outline.config)
     return Found(
-        subject=Subject(("hub", found.repo.repo_id, found.repo.commit), {"outline": found.outline.to_json()}),
-        context_length=LanguageConfig(found.outline.config).context_length,
-        parameters_by_dtype=found.outline.parameters_by_dtype,
-        quantization=found.outline.quantization,
+        subject=Subject(("hub", repo.repo_id, repo.commit), {"outline": outline.to_json()}),
+        source=Source.on_hub(repo.repo_id, found.weight_files, needs_remote_code=own_code),
+        model_type=outline.model_type,
+        context_length=LanguageConfig(outline.config).context_length,
+        parameters_by_dtype=outline.parameters_by_dtype,
+        quantization=outline.quantization,
     )
 
 

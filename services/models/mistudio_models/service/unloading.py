@@ -14,6 +14,7 @@ from mistudio_models.service.hosts import Placed, live_hosts, placed
 from mistudio_models.service.loading import active_loads
 from mistudio_models.service.tools import Tools
 from mistudio_models.store import models
+from mistudio_servicekit.database import Session
 from mistudio_servicekit.errors import MistudioError, ModelNotLoaded, Reason, ResourceInUse, Unavailable
 from mistudio_servicekit.requests import MAX_NAME, check_length
 
@@ -68,7 +69,10 @@ async def unload(tools: Tools, request: UnloadRequest) -> Sequence[Placed]:
     meant = [each for each in found if request.names(each)]
     if not meant:
         raise _not_loaded(request, found)
-    return await _unload_all(tools, meant)
+    unloaded = await _unload_all(tools, meant)
+    if not unloaded:  # somebody else was quicker
+        raise _not_loaded(request, [])
+    return unloaded
 
 
 async def release(tools: Tools, model_ids: Collection[UUID], *, force: bool) -> dict[UUID, MistudioError]:
@@ -77,7 +81,9 @@ async def release(tools: Tools, model_ids: Collection[UUID], *, force: bool) -> 
     Loads that are under way are stopped.
     """
     problems: dict[UUID, MistudioError] = {}
-    for model_id, loading, held in await _users(tools, model_ids):
+    async with tools.database.transaction() as session:
+        users = await _users(tools, session, model_ids)
+    for model_id, loading, held in users:
         try:
             if not force:
                 raise _in_memory(model_id, loading, held)
@@ -88,11 +94,36 @@ async def release(tools: Tools, model_ids: Collection[UUID], *, force: bool) -> 
     return problems
 
 
-async def _users(tools: Tools, model_ids: Collection[UUID]) -> Sequence[tuple[UUID, Sequence[Job], Sequence[Placed]]]:
+async def in_memory(tools: Tools, session: Session, model_ids: Collection[UUID]) -> dict[UUID, MistudioError]:
+    """Those of the models that workers hold or load, or are to load, each with the error that says so."""
+    users = await _users(tools, session, model_ids) if model_ids else ()
+    return {model_id: _in_memory(model_id, loading, held) for model_id, loading, held in users}
+
+
+async def free(tools: Tools, each: Placed) -> Placed | None:
+    """Have a worker let a model go; as it was held, or None where it was gone already.
+
+    Raises:
+        ResourceInUse: a job works with it.
+        Unavailable: the worker does not answer.
+    """
+    wanted = {"model_id": str(each.model.model_id), "settings": each.model.settings.to_json()}
+    try:
+        answer = await tools.engine.command(each.worker, {"unload": wanted}, seconds=_COMMAND_SECONDS)
+    except MistudioError as error:
+        if error.reason is Reason.MODEL_NOT_LOADED:
+            return None
+        raise
+    return Placed(each.host, LoadedModel.from_json(answer["unloaded"]))
+
+
+async def _users(
+    tools: Tools, session: Session, model_ids: Collection[UUID]
+) -> Sequence[tuple[UUID, Sequence[Job], Sequence[Placed]]]:
     """Those of the models that are loaded or being loaded, with the jobs that load them and where they are."""
-    async with tools.database.transaction() as session:
-        loading = await active_loads(tools, session, model_ids)
-        held = placed(await live_hosts(tools, session), model_ids)
+    # In this order: a worker tells what it has loaded before its job ends.
+    loading = await active_loads(tools, session, model_ids)
+    held = placed(await live_hosts(tools, session), model_ids)
     used = {job.resource_id for job in loading} | {each.model.model_id for each in held}
     return [
         (
@@ -112,11 +143,13 @@ async def _held(tools: Tools, model_id: UUID) -> Sequence[Placed]:
 
 async def _stop(tools: Tools, model_id: UUID, loading: Sequence[Job]) -> None:
     """Cancel these loads and wait until they have ended: what they have loaded by then can be seen."""
+    job_ids = [job.id for job in loading]
     async with tools.engine.transaction() as session:
-        await tools.engine.cancel_unended(session, [job.id for job in loading])
+        await tools.engine.cancel_unended(session, job_ids)
     try:
         async with asyncio.timeout(_STOPPING_SECONDS):
-            while await _is_loading(tools, model_id):  # noqa: ASYNC110  # the end is a row that a worker writes
+            # Others that are asked for meanwhile are not waited for: nobody has cancelled these.
+            while not await _have_ended(tools, job_ids):  # noqa: ASYNC110  # the end is a row that a worker writes
                 await asyncio.sleep(_LOOK_SECONDS)
     except TimeoutError:
         raise Unavailable(
@@ -125,33 +158,21 @@ async def _stop(tools: Tools, model_id: UUID, loading: Sequence[Job]) -> None:
         ) from None
 
 
-async def _is_loading(tools: Tools, model_id: UUID) -> bool:
+async def _have_ended(tools: Tools, job_ids: Sequence[UUID]) -> bool:
     async with tools.database.transaction() as session:
-        return bool(await active_loads(tools, session, [model_id]))
+        return all(job.job_state.terminal for job in await tools.engine.get_all(session, job_ids))
 
 
 async def _unload_all(tools: Tools, meant: Sequence[Placed]) -> Sequence[Placed]:
     busy = [each for each in meant if each.model.in_use]
     if busy:
         raise _in_use(busy)
-    outcomes = await asyncio.gather(*(_unload(tools, each) for each in meant), return_exceptions=True)
+    outcomes = await asyncio.gather(*(free(tools, each) for each in meant), return_exceptions=True)
     errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
     unloaded = [outcome for outcome in outcomes if isinstance(outcome, Placed)]
     if errors:
         raise _told(errors[0], unloaded)
     return unloaded
-
-
-async def _unload(tools: Tools, each: Placed) -> Placed | None:
-    """Have its worker let the model go; as it was held, or None where it was gone already."""
-    wanted = {"model_id": str(each.model.model_id), "settings": each.model.settings.to_json()}
-    try:
-        answer = await tools.engine.command(each.worker, {"unload": wanted}, seconds=_COMMAND_SECONDS)
-    except MistudioError as error:
-        if error.reason is Reason.MODEL_NOT_LOADED:
-            return None
-        raise
-    return Placed(each.host, LoadedModel.from_json(answer["unloaded"]))
 
 
 def _told(error: BaseException, unloaded: Sequence[Placed]) -> BaseException:

@@ -26,7 +26,7 @@ from mistudio_client.cli.rendering.architecture import (
     layer_row,
 )
 from mistudio_client.cli.rendering.formats import byte_size
-from mistudio_client.cli.rendering.loaded import place_text, show_loaded, show_models
+from mistudio_client.cli.rendering.loaded import place_text, show_evictions, show_loaded, show_models
 from mistudio_client.cli.rendering.memory import show_estimates
 from mistudio_client.cli.rendering.resources import job_facts
 from mistudio_client.cli.rendering.tables import show_facts, show_table
@@ -117,7 +117,10 @@ async def load(
     trust_remote_code: bool,
     detach: bool,
 ) -> None:
-    """Load MODEL (id, repository or name) into a worker's memory; by default as it was chosen for this model."""
+    """Load MODEL (id, repository or name) into a worker's memory; by default as it was chosen for this model.
+
+    Models that had to go for it are named.
+    """
     request = models_service_pb2.LoadModelRequest(
         id=await model_id(session.client, model),
         settings=settings,
@@ -136,6 +139,8 @@ async def load(
         session.output.message(listing)
     else:
         show_models(session.output.console, listing.models)
+        made_room = [each for each in listing.evictions if each.job_id == answer.job.id]
+        show_evictions(session.output.console, made_room)
 
 
 @click.command()
@@ -156,7 +161,7 @@ async def unload(session: Session, model: str, worker: str, settings: weights_pb
 @click.command()
 @online
 async def ps(session: Session) -> None:
-    """Show which models are loaded where, and the workers that can hold models."""
+    """Show which models are loaded where, which lately made room, and the workers that can hold models."""
     listing = await _loaded(session)
     if session.output.as_json:
         session.output.message(listing)

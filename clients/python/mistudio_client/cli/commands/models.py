@@ -30,6 +30,9 @@ from mistudio_client.cli.rendering.models import (
 )
 from mistudio_client.cli.session import Session, online
 
+_OPTIONS = {"name": "name", "default_settings": "default format"}
+"""Fields of a download by what people call them."""
+
 
 @click.group()
 def models() -> None:
@@ -85,6 +88,8 @@ async def download(
     )
     answer = await session.client.models.DownloadModel(request)
     await session.follow_started(repo, answer, detach=detach)
+    if answer.not_applied:
+        session.output.note(_kept(answer))
     await _show(session, answer.model.id)
 
 
@@ -162,6 +167,13 @@ async def cancel(session: Session, model: str) -> None:
     identifier = await model_id(session.client, model)
     request = models_service_pb2.CancelModelDownloadRequest(id=identifier)
     session.output.done(await session.client.models.CancelModelDownload(request), f"Cancelled model {identifier}.")
+
+
+def _kept(answer: models_service_pb2.DownloadModelResponse) -> str:
+    """What a download that joined a model has left as it was."""
+    options = " and ".join(_OPTIONS.get(field, field) for field in answer.not_applied)
+    update = f"mistudio models update {answer.model.id}"
+    return f"The model was there before and keeps its own {options}. Change that with `{update}`."
 
 
 def _label(model: model_pb2.Model, changes: Sequence[str]) -> None:

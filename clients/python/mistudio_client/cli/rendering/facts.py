@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from mistudio.jobs.v1 import job_pb2
 from mistudio_client.cli.rendering.formats import byte_size, number
 
 Facts = list[tuple[str, str]]
@@ -18,6 +19,11 @@ def origin(repo_id: str, revision: str, commit: str) -> Facts:
 def ending(labels: Mapping[str, str], job_id: str) -> Facts:
     """What facts about a resource end with."""
     return [("labels", ", ".join(f"{name}={value}" for name, value in sorted(labels.items()))), ("job", job_id)]
+
+
+def problem_facts(problems: Iterable[job_pb2.JobError]) -> Facts:
+    """Why a model is not loaded as things are."""
+    return [("loading is refused", problem.message) for problem in problems]
 
 
 def known_count(value: int) -> str:

@@ -15,12 +15,14 @@ from mistudio_client.cli.rendering.models import settings_text
 from mistudio_client.cli.rendering.tables import show_table
 
 _MODEL_COLUMNS = ("model", "id", "format", "size", "predicted", "device", "worker", "state", "loaded in", "last used")
+_EVICTION_COLUMNS = ("made room", "id", "format", "size", "device", "worker", "for", "job", "went")
 _HOST_COLUMNS = ("worker", "pool", "host", "devices", "free", "held", "budget")
 
 
 def show_loaded(console: Console, listing: models_service_pb2.ListLoadedModelsResponse) -> None:
-    """Print which models are loaded where, then which workers there are for them."""
+    """Print which models are loaded where, which ones made room for them, and which workers there are."""
     show_models(console, listing.models)
+    show_evictions(console, listing.evictions)
     console.print()
     if listing.hosts:
         show_table(console, _HOST_COLUMNS, map(_host_row, listing.hosts), "free held budget")
@@ -36,12 +38,20 @@ def show_models(console: Console, models: Sequence[loading_pb2.LoadedModel]) -> 
         console.print("No model is loaded.", soft_wrap=True)
 
 
+def show_evictions(console: Console, evictions: Iterable[loading_pb2.Eviction]) -> None:
+    """Print which models made room for others, if any did."""
+    rows = [_eviction_row(eviction) for eviction in evictions]
+    if rows:
+        console.print()
+        show_table(console, _EVICTION_COLUMNS, rows, "size")
+
+
 def place_text(loaded: loading_pb2.LoadedModel) -> str:
     """A loaded model by how and where it is held: `nf4 on cuda:0 of worker a`."""
     return f"{_held_in(loaded)} on {loaded.device} of worker {loaded.worker}"
 
 
-def _held_in(loaded: loading_pb2.LoadedModel) -> str:
+def _held_in(loaded: loading_pb2.LoadedModel | loading_pb2.Eviction) -> str:
     if not loaded.quantization:
         return settings_text(loaded.settings)
     return f"{loaded.quantization}, computing in {written(COMPUTE_DTYPES, loaded.settings.compute_dtype)}"
@@ -60,6 +70,20 @@ def _model_row(loaded: loading_pb2.LoadedModel) -> Sequence[str]:
         ", ".join(held),
         duration(loaded.load_seconds),
         moment(loaded.use_time),
+    )
+
+
+def _eviction_row(eviction: loading_pb2.Eviction) -> Sequence[str]:
+    return (
+        eviction.repo_id,
+        eviction.model_id,
+        _held_in(eviction),
+        byte_size(eviction.freed_bytes),
+        eviction.device,
+        eviction.worker,
+        eviction.for_repo_id,
+        eviction.job_id,
+        moment(eviction.evict_time),
     )
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from mistudio.models.v2 import models_service_pb2, weights_pb2
-from mistudio_client.cli.rendering.facts import Facts, known_count, known_size
+from mistudio_client.cli.rendering.facts import Facts, known_count, known_size, problem_facts
 from mistudio_client.cli.rendering.formats import byte_size, number
 from mistudio_client.cli.rendering.models import settings_text
 from mistudio_client.cli.rendering.tables import show_facts, show_table
@@ -20,12 +20,15 @@ _VERDICTS = {
     weights_pb2.VERDICT_FITS: ("fits", "green"),
     weights_pb2.VERDICT_TIGHT: ("tight", "yellow"),
     weights_pb2.VERDICT_WONT_FIT: ("won't fit", "red"),
+    weights_pb2.VERDICT_NOT_LOADABLE: ("can't load", "red"),
 }
 
 
 def show_estimates(console: Console, answer: models_service_pb2.EstimateMemoryResponse) -> None:
-    """Print what each setting needs, then whether it fits each device; of a single setting also what stays as it is."""
-    show_facts(console, _workload(answer))
+    """Print what stands in the way of a load, what each setting needs, then whether it fits each device; of a single
+    setting also what stays as it is.
+    """
+    show_facts(console, [*problem_facts(answer.load_problems), *_workload(answer)])
     console.print()
     show_table(console, _COLUMNS, map(_estimate_row, answer.estimates), _NUMERIC)
     verdicts = [_verdict_row(each, verdict) for each in answer.estimates for verdict in each.verdicts]
@@ -78,7 +81,6 @@ def _estimate_row(estimate: weights_pb2.MemoryEstimate) -> Sequence[str]:
 
 def _verdict_row(estimate: weights_pb2.MemoryEstimate, verdict: weights_pb2.DeviceVerdict) -> Sequence[str | Text]:
     text, style = _VERDICTS.get(verdict.verdict, (str(verdict.verdict), ""))
-    hopeless = verdict.verdict == weights_pb2.VERDICT_WONT_FIT and not verdict.remedy
     return (
         settings_text(estimate.settings),
         Text(text, style=style),
@@ -86,8 +88,16 @@ def _verdict_row(estimate: weights_pb2.MemoryEstimate, verdict: weights_pb2.Devi
         byte_size(verdict.available_bytes),
         device_text(verdict.device),
         verdict.worker,
-        verdict.reason if hopeless else verdict.remedy,
+        _advice(verdict),
     )
+
+
+def _advice(verdict: weights_pb2.DeviceVerdict) -> str:
+    """What to do, and the reason where the figures beside it do not tell it."""
+    if verdict.verdict == weights_pb2.VERDICT_NOT_LOADABLE:
+        return f"{verdict.reason}. {verdict.remedy}."
+    hopeless = verdict.verdict == weights_pb2.VERDICT_WONT_FIT and not verdict.remedy
+    return verdict.reason if hopeless else verdict.remedy
 
 
 def device_text(device: weights_pb2.Device) -> str:

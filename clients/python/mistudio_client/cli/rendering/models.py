@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mistudio.models.v2 import model_pb2, weights_pb2
 from mistudio_client.cli.choices import COMPUTE_DTYPES, WEIGHT_FORMATS, written
-from mistudio_client.cli.rendering.facts import Facts, ending, known_count, known_size, origin
+from mistudio_client.cli.rendering.facts import Facts, ending, known_count, known_size, origin, problem_facts
 from mistudio_client.cli.rendering.formats import byte_size, moment, number
 
 MODEL_COLUMNS = ("id", "name", "status", "architecture", "parameters", "size", "created")
@@ -59,6 +59,7 @@ def inspection_facts(inspection: model_pb2.ModelInspection) -> Facts:
         ("gate", gate),
         ("private", "yes" if inspection.private else ""),
         ("accessible", access),
+        *problem_facts(inspection.load_problems),
         ("download", f"{byte_size(inspection.download_bytes)}, {selected} of {len(inspection.files)} files"),
         *(architecture_facts(inspection.facts) if inspection.HasField("facts") else []),
     ]

@@ -445,7 +445,7 @@ class Worker(_message.Message):
 
     @_builtins.property
     def seen_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was last heard of; one that has been silent for 15 seconds is not listed."""
+        """When it was last heard of; one that has been silent for 15 seconds, or whose connection is gone, is not listed."""
 
     @_builtins.property
     def state(self) -> _struct_pb2.Struct:

@@ -26,17 +26,19 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from mistudio.models.v2 import weights_pb2 as mistudio_dot_models_dot_v2_dot_weights__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n mistudio/models/v2/loading.proto\x12\x12mistudio.models.v2\x1a\x1fgoogle/protobuf/timestamp.proto\x1a mistudio/models/v2/weights.proto\"\xca\x03\n\x0bLoadedModel\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x0f\n\x07repo_id\x18\x02 \x01(\t\x12\x0e\n\x06worker\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x32\n\x08settings\x18\x05 \x01(\x0b\x32 .mistudio.models.v2.LoadSettings\x12\x35\n\x06memory\x18\x06 \x01(\x0b\x32%.mistudio.models.v2.MemoryMeasurement\x12;\n\x0bunquantized\x18\x07 \x03(\x0b\x32&.mistudio.models.v2.UnquantizedModules\x12\x0e\n\x06pinned\x18\x08 \x01(\x08\x12\x0e\n\x06in_use\x18\t \x01(\x08\x12\x14\n\x0cload_seconds\x18\n \x01(\x01\x12\x17\n\x0f\x66orward_seconds\x18\x0b \x01(\x01\x12-\n\tload_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08use_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06job_id\x18\x0e \x01(\t\x12\x14\n\x0cquantization\x18\x0f \x01(\t\"\x90\x01\n\tModelHost\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\x0c\n\x04host\x18\x03 \x01(\t\x12+\n\x07\x64\x65vices\x18\x04 \x03(\x0b\x32\x1a.mistudio.models.v2.Device\x12\x14\n\x0c\x62udget_bytes\x18\x05 \x01(\x03\x12\x14\n\x0cloaded_bytes\x18\x06 \x01(\x03*k\n\x10\x44\x65vicePreference\x12!\n\x1d\x44\x45VICE_PREFERENCE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44\x45VICE_PREFERENCE_GPU\x10\x01\x12\x19\n\x15\x44\x45VICE_PREFERENCE_CPU\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n mistudio/models/v2/loading.proto\x12\x12mistudio.models.v2\x1a\x1fgoogle/protobuf/timestamp.proto\x1a mistudio/models/v2/weights.proto\"\xca\x03\n\x0bLoadedModel\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x0f\n\x07repo_id\x18\x02 \x01(\t\x12\x0e\n\x06worker\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x32\n\x08settings\x18\x05 \x01(\x0b\x32 .mistudio.models.v2.LoadSettings\x12\x35\n\x06memory\x18\x06 \x01(\x0b\x32%.mistudio.models.v2.MemoryMeasurement\x12;\n\x0bunquantized\x18\x07 \x03(\x0b\x32&.mistudio.models.v2.UnquantizedModules\x12\x0e\n\x06pinned\x18\x08 \x01(\x08\x12\x0e\n\x06in_use\x18\t \x01(\x08\x12\x14\n\x0cload_seconds\x18\n \x01(\x01\x12\x17\n\x0f\x66orward_seconds\x18\x0b \x01(\x01\x12-\n\tload_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08use_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06job_id\x18\x0e \x01(\t\x12\x14\n\x0cquantization\x18\x0f \x01(\t\"\x97\x02\n\x08\x45viction\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x0f\n\x07repo_id\x18\x02 \x01(\t\x12\x0e\n\x06worker\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x32\n\x08settings\x18\x05 \x01(\x0b\x32 .mistudio.models.v2.LoadSettings\x12\x14\n\x0cquantization\x18\x06 \x01(\t\x12\x13\n\x0b\x66reed_bytes\x18\x07 \x01(\x03\x12\x14\n\x0c\x66or_model_id\x18\x08 \x01(\t\x12\x13\n\x0b\x66or_repo_id\x18\t \x01(\t\x12\x0e\n\x06job_id\x18\n \x01(\t\x12.\n\nevict_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x90\x01\n\tModelHost\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12\x0c\n\x04host\x18\x03 \x01(\t\x12+\n\x07\x64\x65vices\x18\x04 \x03(\x0b\x32\x1a.mistudio.models.v2.Device\x12\x14\n\x0c\x62udget_bytes\x18\x05 \x01(\x03\x12\x14\n\x0cloaded_bytes\x18\x06 \x01(\x03*k\n\x10\x44\x65vicePreference\x12!\n\x1d\x44\x45VICE_PREFERENCE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44\x45VICE_PREFERENCE_GPU\x10\x01\x12\x19\n\x15\x44\x45VICE_PREFERENCE_CPU\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mistudio.models.v2.loading_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DEVICEPREFERENCE']._serialized_start=731
-  _globals['_DEVICEPREFERENCE']._serialized_end=838
+  _globals['_DEVICEPREFERENCE']._serialized_start=1013
+  _globals['_DEVICEPREFERENCE']._serialized_end=1120
   _globals['_LOADEDMODEL']._serialized_start=124
   _globals['_LOADEDMODEL']._serialized_end=582
-  _globals['_MODELHOST']._serialized_start=585
-  _globals['_MODELHOST']._serialized_end=729
+  _globals['_EVICTION']._serialized_start=585
+  _globals['_EVICTION']._serialized_end=864
+  _globals['_MODELHOST']._serialized_start=867
+  _globals['_MODELHOST']._serialized_end=1011
 # @@protoc_insertion_point(module_scope)

@@ -136,6 +136,72 @@ class LoadedModel(_message.Message):
 Global___LoadedModel: _TypeAlias = LoadedModel  # noqa: Y015
 
 @_typing.final
+class Eviction(_message.Message):
+    """A loaded model that made room for another one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    REPO_ID_FIELD_NUMBER: _builtins.int
+    WORKER_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    QUANTIZATION_FIELD_NUMBER: _builtins.int
+    FREED_BYTES_FIELD_NUMBER: _builtins.int
+    FOR_MODEL_ID_FIELD_NUMBER: _builtins.int
+    FOR_REPO_ID_FIELD_NUMBER: _builtins.int
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    EVICT_TIME_FIELD_NUMBER: _builtins.int
+    model_id: _builtins.str
+    """UUID of the model that went."""
+    repo_id: _builtins.str
+    """Its Hub repository."""
+    worker: _builtins.str
+    """Worker that held it."""
+    device: _builtins.str
+    """Device that held it, for example `cuda:0`."""
+    quantization: _builtins.str
+    """How its weights are quantized in its files already; empty where they are not."""
+    freed_bytes: _builtins.int
+    """Bytes of weights that it gave back."""
+    for_model_id: _builtins.str
+    """UUID of the model that it made room for."""
+    for_repo_id: _builtins.str
+    """That one's Hub repository."""
+    job_id: _builtins.str
+    """UUID of the job that loaded that one."""
+    @_builtins.property
+    def settings(self) -> _weights_pb2.LoadSettings:
+        """How it was held, with every default filled in."""
+
+    @_builtins.property
+    def evict_time(self) -> _timestamp_pb2.Timestamp:
+        """When it went."""
+
+    def __init__(
+        self,
+        *,
+        model_id: _builtins.str = ...,
+        repo_id: _builtins.str = ...,
+        worker: _builtins.str = ...,
+        device: _builtins.str = ...,
+        settings: _weights_pb2.LoadSettings | None = ...,
+        quantization: _builtins.str = ...,
+        freed_bytes: _builtins.int = ...,
+        for_model_id: _builtins.str = ...,
+        for_repo_id: _builtins.str = ...,
+        job_id: _builtins.str = ...,
+        evict_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["evict_time", b"evict_time", "settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "evict_time", b"evict_time", "for_model_id", b"for_model_id", "for_repo_id", b"for_repo_id", "freed_bytes", b"freed_bytes", "job_id", b"job_id", "model_id", b"model_id", "quantization", b"quantization", "repo_id", b"repo_id", "settings", b"settings", "worker", b"worker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Eviction: _TypeAlias = Eviction  # noqa: Y015
+
+@_typing.final
 class ModelHost(_message.Message):
     """A worker that can hold models."""
 

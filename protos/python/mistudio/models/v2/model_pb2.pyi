@@ -280,6 +280,7 @@ class ModelInspection(_message.Message):
     FACTS_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
     DOWNLOAD_BYTES_FIELD_NUMBER: _builtins.int
+    LOAD_PROBLEMS_FIELD_NUMBER: _builtins.int
     repo_id: _builtins.str
     """Hub repository."""
     revision: _builtins.str
@@ -304,6 +305,12 @@ class ModelInspection(_message.Message):
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelFile]:
         """Every file of the repository."""
 
+    @_builtins.property
+    def load_problems(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.JobError]:
+        """Why loading it would be refused as things are, each with what to do; empty where nothing is known to stand in the
+        way, or the files may not be read.
+        """
+
     def __init__(
         self,
         *,
@@ -317,10 +324,11 @@ class ModelInspection(_message.Message):
         facts: Global___ModelFacts | None = ...,
         files: _abc.Iterable[Global___ModelFile] | None = ...,
         download_bytes: _builtins.int = ...,
+        load_problems: _abc.Iterable[_job_pb2.JobError] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_problem", b"access_problem", "accessible", b"accessible", "commit", b"commit", "download_bytes", b"download_bytes", "facts", b"facts", "files", b"files", "gate", b"gate", "private", b"private", "repo_id", b"repo_id", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_problem", b"access_problem", "accessible", b"accessible", "commit", b"commit", "download_bytes", b"download_bytes", "facts", b"facts", "files", b"files", "gate", b"gate", "load_problems", b"load_problems", "private", b"private", "repo_id", b"repo_id", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -420,7 +428,9 @@ class Model(_message.Message):
 
     @_builtins.property
     def default_settings(self) -> _weights_pb2.LoadSettings:
-        """How it is loaded where a request does not say."""
+        """How it is loaded where a request does not say. Weights that are quantized in their files already are held as they
+        are there: of these settings, only a plain format counts then, as what the rest is held and computed in.
+        """
 
     def __init__(
         self,

@@ -117,7 +117,9 @@ class DownloadModelRequest(_message.Message):
 
     @_builtins.property
     def default_settings(self) -> _weights_pb2.LoadSettings:
-        """How it is loaded where a request does not say."""
+        """How it is loaded where a request does not say. INT8, FP4 and NF4 are refused (INVALID_ARGUMENT, field
+        `default_settings.format`) where the repository's weights are quantized already: these are held as they are.
+        """
 
     def __init__(
         self,
@@ -149,6 +151,7 @@ class DownloadModelResponse(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     JOB_FIELD_NUMBER: _builtins.int
     JOINED_FIELD_NUMBER: _builtins.int
+    NOT_APPLIED_FIELD_NUMBER: _builtins.int
     joined: _builtins.bool
     """Whether work that was running or done already was joined instead of started."""
     @_builtins.property
@@ -159,16 +162,23 @@ class DownloadModelResponse(_message.Message):
     def job(self) -> _job_pb2.Job:
         """The job that brings it."""
 
+    @_builtins.property
+    def not_applied(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What this request says otherwise than the joined model, which stays as it is: `name`, `default_settings`. UpdateModel
+        changes it.
+        """
+
     def __init__(
         self,
         *,
         model: _model_pb2.Model | None = ...,
         job: _job_pb2.Job | None = ...,
         joined: _builtins.bool = ...,
+        not_applied: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "joined", b"joined", "model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "joined", b"joined", "model", b"model", "not_applied", b"not_applied"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -306,7 +316,7 @@ class UpdateModelRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Fields to change: `name`, `labels`, `default_settings`."""
+        """Fields to change: `name`, `labels`, `default_settings`. The last is refused as DownloadModel refuses it."""
 
     def __init__(
         self,
@@ -606,6 +616,7 @@ class EstimateMemoryResponse(_message.Message):
     PARAMETERS_FIELD_NUMBER: _builtins.int
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
     SEQUENCE_LENGTH_FIELD_NUMBER: _builtins.int
+    LOAD_PROBLEMS_FIELD_NUMBER: _builtins.int
     parameters: _builtins.int
     """Parameters, each counted once where weights are tied."""
     batch_size: _builtins.int
@@ -616,6 +627,12 @@ class EstimateMemoryResponse(_message.Message):
     def estimates(self) -> _containers.RepeatedCompositeFieldContainer[_weights_pb2.MemoryEstimate]:
         """One estimate for each setting, in the order they were asked for."""
 
+    @_builtins.property
+    def load_problems(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.JobError]:
+        """Why loading it would be refused as things are, whatever the room and the format, each with what to do; empty where
+        nothing is known to stand in the way. What a request cannot change makes every verdict NOT_LOADABLE.
+        """
+
     def __init__(
         self,
         *,
@@ -623,10 +640,11 @@ class EstimateMemoryResponse(_message.Message):
         parameters: _builtins.int = ...,
         batch_size: _builtins.int = ...,
         sequence_length: _builtins.int = ...,
+        load_problems: _abc.Iterable[_job_pb2.JobError] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "estimates", b"estimates", "parameters", b"parameters", "sequence_length", b"sequence_length"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "estimates", b"estimates", "load_problems", b"load_problems", "parameters", b"parameters", "sequence_length", b"sequence_length"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -735,7 +753,7 @@ class LoadModelResponse(_message.Message):
     """Whether a load that was running or done already was joined instead of started."""
     @_builtins.property
     def job(self) -> _job_pb2.Job:
-        """The job that loads it."""
+        """The job that loads it. Once it succeeded, `evicted` of its result lists the models that made room for it."""
 
     @_builtins.property
     def loaded(self) -> _loading_pb2.LoadedModel:
@@ -846,6 +864,7 @@ class ListLoadedModelsResponse(_message.Message):
 
     MODELS_FIELD_NUMBER: _builtins.int
     HOSTS_FIELD_NUMBER: _builtins.int
+    EVICTIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[_loading_pb2.LoadedModel]:
         """The loaded models, last used first."""
@@ -854,15 +873,22 @@ class ListLoadedModelsResponse(_message.Message):
     def hosts(self) -> _containers.RepeatedCompositeFieldContainer[_loading_pb2.ModelHost]:
         """The workers that can hold models."""
 
+    @_builtins.property
+    def evictions(self) -> _containers.RepeatedCompositeFieldContainer[_loading_pb2.Eviction]:
+        """The models that lately made room for others, newest first, as far as their workers remember; of one model: those
+        that made room for it as well.
+        """
+
     def __init__(
         self,
         *,
         models: _abc.Iterable[_loading_pb2.LoadedModel] | None = ...,
         hosts: _abc.Iterable[_loading_pb2.ModelHost] | None = ...,
+        evictions: _abc.Iterable[_loading_pb2.Eviction] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hosts", b"hosts", "models", b"models"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evictions", b"evictions", "hosts", b"hosts", "models", b"models"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -101,6 +101,8 @@ class _VerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verdict.Value
     """Fits, with less than a tenth to spare of the device's memory, or of what its worker may hold where that is less."""
     VERDICT_WONT_FIT: _Verdict.ValueType  # 3
     """Does not fit."""
+    VERDICT_NOT_LOADABLE: _Verdict.ValueType  # 4
+    """Cannot be loaded there, whatever room there is: its weights, its code or their quantization forbid it."""
 
 class Verdict(_Verdict, metaclass=_VerdictEnumTypeWrapper):
     """Whether a model fits."""
@@ -113,6 +115,8 @@ VERDICT_TIGHT: Verdict.ValueType  # 2
 """Fits, with less than a tenth to spare of the device's memory, or of what its worker may hold where that is less."""
 VERDICT_WONT_FIT: Verdict.ValueType  # 3
 """Does not fit."""
+VERDICT_NOT_LOADABLE: Verdict.ValueType  # 4
+"""Cannot be loaded there, whatever room there is: its weights, its code or their quantization forbid it."""
 Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
 
 @_typing.final
@@ -241,7 +245,9 @@ class DeviceVerdict(_message.Message):
     reason: _builtins.str
     """The verdict in words."""
     remedy: _builtins.str
-    """The change that costs least quality and makes it fit; empty where it fits, or where nothing helps."""
+    """The change that costs least quality and makes it fit, or that lets it be loaded; empty where it fits, or where
+    nothing helps.
+    """
     @_builtins.property
     def device(self) -> Global___Device:
         """The device as it is now."""

@@ -58,5 +58,5 @@ def compact(sources: Iterable[Source], schema: pa.Schema, folder: Path) -> RowsW
 def _tables(sources: Iterable[Source], schema: pa.Schema) -> Iterator[pa.Table]:
     for source in sources:
         with open_parquet(source.path, source.name) as file, readable_pages(source.name):
-            for batch in file.iter_batches(_ROWS_AT_ONCE):
+            for batch in file.iter_batches(_ROWS_AT_ONCE, use_threads=False):  # to start them takes longer
                 yield pa.Table.from_batches([batch]).select(schema.names).cast(schema)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pyarrow as pa
 
-from mistudio_datasets.data.incoming.csv_rows import typed_field
 from mistudio_datasets.data.incoming.parquet_writer import ROW_GROUP_BYTES, ROW_GROUP_ROWS, RowsWriter, row_groups
 from mistudio_datasets.data.incoming.records import DamagedRecord, DamageLog, Expected, Reader, Row
+from mistudio_datasets.data.incoming.row_columns import FieldColumns, RowColumns, ValueColumns
 from mistudio_datasets.data.incoming.shapes import Shape
 from mistudio_datasets.data.incoming.sources import Source
 from mistudio_datasets.data.incoming.streams import SourceFile
@@ -50,15 +50,15 @@ def convert(
         DatasetEmpty: the files hold no records.
         MalformedFile: none of the records can be read, or a compressed stream is broken.
     """
-    is_typed = format is not DataFormat.CSV
+    columns = FieldColumns() if format is DataFormat.CSV else ValueColumns()
     with DamageLog(folder) as damage:
-        shape = _scan(sources, read, damage, is_typed, _Meter(sources, SCANNING, monitor))
-    if not shape.fields:
+        _scan(sources, read, columns, damage, _Meter(sources, SCANNING, monitor))
+    if not columns.shape.fields:
         raise _nothing_to_read(sources, damage)
-    columns = _Columns(shape, is_typed)
-    meter = _Meter(sources, CONVERTING, monitor)
-    splits = tuple(_write(split, files, read, columns, folder, meter) for split, files in sources.items())
-    return Converted(splits, columns.schema, damage)
+    schema = columns.shape.schema()
+    rows = _Rows(read, columns, schema, _Meter(sources, CONVERTING, monitor))
+    splits = tuple(_write(split, files, rows, folder) for split, files in sources.items())
+    return Converted(splits, schema, damage)
 
 
 def split_info(name: str, writer: RowsWriter, folder: Path) -> SplitInfo:
@@ -100,20 +100,16 @@ class _Meter:
 
 
 def _scan(
-    sources: Mapping[str, Sequence[Source]], read: Reader, damage: DamageLog, is_typed: bool, meter: _Meter
-) -> Shape:
-    shape, texts = Shape(), set[str]()
+    sources: Mapping[str, Sequence[Source]], read: Reader, columns: RowColumns, damage: DamageLog, meter: _Meter
+) -> None:
     for files in sources.values():
         for source in files:
-            for record in meter.records(source, read, shape.schema):
+            for record in meter.records(source, read, columns.shape.schema):
                 if isinstance(record, DamagedRecord):
                     damage.add(record)
-                elif isinstance(record, pa.Table):
-                    shape.observe_rows(record)
                 else:
-                    shape.observe(record if is_typed else _typed(record, texts))
-                    _require_few_columns(shape, source)
-    return shape
+                    columns.observe(record)
+                    _require_few_columns(columns.shape, source)
 
 
 def _require_few_columns(shape: Shape, source: Source) -> None:
@@ -123,16 +119,6 @@ def _require_few_columns(shape: Shape, source: Source) -> None:
             next_step="Put the keys into an object of their own: more than a thousand different ones become JSON text",
             metadata={"file": source.name},
         )
-
-
-def _typed(fields: Row, texts: set[str]) -> dict[str, Any]:
-    """The fields as the values they would be; a column that has been text once stays in `texts`."""
-    typed = {}
-    for name, field in fields.items():
-        typed[name] = field if field is None or name in texts else typed_field(field)
-        if isinstance(typed[name], str):
-            texts.add(name)
-    return typed
 
 
 def _nothing_to_read(sources: Mapping[str, Sequence[Source]], damage: DamageLog) -> Exception:
@@ -147,56 +133,43 @@ def _nothing_to_read(sources: Mapping[str, Sequence[Source]], damage: DamageLog)
     )
 
 
-class _Columns:
-    """Turns rows into tables of the schema that the scan found."""
+@dataclass(frozen=True)
+class _Rows:
+    """Reads files as tables of the schema that the scan found."""
 
-    def __init__(self, shape: Shape, is_typed: bool) -> None:
-        self._shape = shape
-        self._is_typed = is_typed
-        self.schema = shape.schema()
+    read: Reader
+    columns: RowColumns
+    schema: pa.Schema
+    meter: _Meter
 
-    def table(self, rows: list[Row]) -> pa.Table:
-        """One table with these rows."""
-        arrays = [
-            self._column(field, shape, rows)
-            for field, shape in zip(self.schema, self._shape.fields.values(), strict=True)
-        ]
-        return pa.Table.from_arrays(arrays, schema=self.schema)
-
-    def _column(self, field: pa.Field[Any], shape: Shape, rows: list[Row]) -> pa.Array[Any]:
-        values = [row.get(field.name) for row in rows]
-        if not self._is_typed and not pa.types.is_string(field.type):
-            values = [None if value is None else typed_field(value) for value in values]
-        return shape.fit_all(values) if self._is_typed else pa.array(values, field.type)
-
-
-def _write(
-    split: str, files: Sequence[Source], read: Reader, columns: _Columns, folder: Path, meter: _Meter
-) -> SplitInfo:
-    with RowsWriter(folder / "rows" / split, columns.schema) as writer:
-        for table in row_groups(_tables(files, read, columns, meter)):
-            writer.write(table)
-    return split_info(split, writer, folder)
-
-
-def _tables(files: Sequence[Source], read: Reader, columns: _Columns, meter: _Meter) -> Iterator[pa.Table]:
-    """All rows in order: those that came in tables, and the others in tables of a row group at most."""
-    rows: list[Row] = []
-    size = 0
-    for source in files:
-        for record in meter.records(source, read, lambda: columns.schema):
-            if isinstance(record, DamagedRecord):
-                continue
+    def tables(self, files: Sequence[Source]) -> Iterator[pa.Table]:
+        """All rows in order: those that came in tables, and the others in tables of a row group at most."""
+        rows: list[Row] = []
+        size = 0
+        for record in self._records(files):
             if not isinstance(record, pa.Table):
                 rows.append(record)
                 size += _text_bytes(record)
             if rows and (isinstance(record, pa.Table) or len(rows) >= ROW_GROUP_ROWS or size >= ROW_GROUP_BYTES):
-                yield columns.table(rows)
+                yield self.columns.table(rows, self.schema)
                 rows, size = [], 0
             if isinstance(record, pa.Table):
-                yield record
-    if rows:
-        yield columns.table(rows)
+                yield self.columns.fitted(record, self.schema)
+        if rows:
+            yield self.columns.table(rows, self.schema)
+
+    def _records(self, files: Sequence[Source]) -> Iterator[Row | pa.Table]:
+        for source in files:
+            for record in self.meter.records(source, self.read, lambda: self.schema):
+                if not isinstance(record, DamagedRecord):
+                    yield record
+
+
+def _write(split: str, files: Sequence[Source], rows: _Rows, folder: Path) -> SplitInfo:
+    with RowsWriter(folder / "rows" / split, rows.schema) as writer:
+        for table in row_groups(rows.tables(files)):
+            writer.write(table)
+    return split_info(split, writer, folder)
 
 
 def _text_bytes(value: object) -> int:

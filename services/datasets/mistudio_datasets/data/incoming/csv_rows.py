@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
-import math
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from mistudio_datasets.data.incoming.records import DamagedRecord, Row, damaged
+import pyarrow as pa
+
+from mistudio_datasets.data.incoming.csv_blocks import Dialect, parse_csv, whole_records
+from mistudio_datasets.data.incoming.line_blocks import FastPath, LineBlocks
+from mistudio_datasets.data.incoming.records import DamagedRecord, Expected, Reader, Row, damaged
 from mistudio_datasets.data.incoming.streams import Line, SourceFile
 from mistudio_servicekit.errors import MalformedFile
 
@@ -19,8 +21,6 @@ _HEAD_BYTES = 256 << 10
 _HEAD_RECORDS = 100
 _FIELD_SHARE = 8
 """Part of the longest line: a quote that never closes must not take the rest of a file into memory."""
-_INTEGER = re.compile(r"-?(0|[1-9]\d{0,18})", re.ASCII)
-_FLOAT = re.compile(r"-?((0|[1-9]\d*)(\.\d+)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -38,38 +38,71 @@ class CsvOptions:
     names: tuple[str, ...] = ()
 
 
-def csv_reader(options: CsvOptions) -> Callable[[SourceFile], Iterator[Row | DamagedRecord]]:
-    """A reader of CSV files with these options; values are text, empty fields None."""
+def csv_reader(options: CsvOptions) -> Reader:
+    """A reader of CSV files with these options; values are text, empty fields None.
 
-    def read(source: SourceFile) -> Iterator[Row | DamagedRecord]:
-        return _read_csv(source, options)
+    Many records at once are a table of texts, with the columns of their file.
+    """
+
+    def read(source: SourceFile, _: Expected) -> Iterator[Row | DamagedRecord | pa.Table]:
+        return _read_csv(CsvRecords(source, options))
 
     return read
 
 
-def _read_csv(source: SourceFile, options: CsvOptions) -> Iterator[Row | DamagedRecord]:
-    csv.field_size_limit(source.longest_line // _FIELD_SHARE)
-    tape = _Tape(source)
-    delimiter = options.delimiter or sniff_delimiter(source.peek(_HEAD_BYTES), options.quote)
-    records = csv.reader(tape, delimiter=delimiter, quotechar=options.quote, strict=True)
-    names = _distinct(options.names)
+def _read_csv(records: CsvRecords) -> Iterator[Row | DamagedRecord | pa.Table]:
+    dialect = records.dialect
+    fast = FastPath(
+        records.lines,
+        lambda data: parse_csv(data, records.names, dialect),
+        lambda data: whole_records(data, dialect),
+    )
     while True:
-        tape.forget()
-        try:
-            fields = next(records)
-        except StopIteration:
+        while records.names and dialect.is_plain and (table := fast.take()) is not None:
+            yield table
+        record = next(records, None)
+        if record is None:
             return
-        except csv.Error as error:
-            yield damaged(source.name, tape.lines, _cut(tape.lines) or f"not CSV: {error}")
-            continue
-        if not fields or (not fields[0].strip() and tape.is_blank):
-            continue
-        if not names:
-            names = _header(source, fields, tape)
-        elif reason := _fault(fields, names, tape):
-            yield damaged(source.name, tape.lines, reason)
-        else:
-            yield {name: field or None for name, field in zip(names, fields, strict=True)}
+        yield record
+
+
+class CsvRecords(Iterator[Row | DamagedRecord]):
+    """The records of a CSV file one by one, each read with all care.
+
+    Attributes:
+        lines: those behind the last record.
+        names: of the columns; empty until the header was read.
+        dialect: how the file is written.
+    """
+
+    def __init__(self, source: SourceFile, options: CsvOptions) -> None:
+        delimiter = options.delimiter or sniff_delimiter(source.peek(_HEAD_BYTES), options.quote)
+        self.dialect = Dialect(delimiter, options.quote, source.longest_line // _FIELD_SHARE)
+        self.lines = LineBlocks(source)
+        self.names = _distinct(options.names)
+        self._source = source
+        self._tape = _Tape(self.lines)
+        csv.field_size_limit(self.dialect.longest_field)
+        self._fields = csv.reader(self._tape, delimiter=delimiter, quotechar=options.quote, strict=True)
+
+    def __next__(self) -> Row | DamagedRecord:
+        tape = self._tape
+        while True:
+            tape.forget()
+            try:
+                fields = next(self._fields)
+            except csv.Error as error:
+                return damaged(self._source.name, tape.lines, _cut(tape.lines) or f"not CSV: {error}")
+            if not fields or (not fields[0].strip() and tape.is_blank):
+                continue
+            if self.names:
+                return self._record(fields)
+            self.names = _header(self._source, fields, tape)
+
+    def _record(self, fields: list[str]) -> Row | DamagedRecord:
+        if reason := _fault(fields, self.names, self._tape):
+            return damaged(self._source.name, self._tape.lines, reason)
+        return {name: field or None for name, field in zip(self.names, fields, strict=True)}
 
 
 def _fault(fields: list[str], names: list[str], tape: _Tape) -> str:
@@ -109,8 +142,8 @@ def _distinct(names: Sequence[str]) -> list[str]:
 class _Tape:
     """Feeds lines to the csv module and keeps those of the record being read."""
 
-    def __init__(self, source: SourceFile) -> None:
-        self._lines = source.lines()
+    def __init__(self, lines: Iterator[Line]) -> None:
+        self._lines = lines
         self.lines: list[Line] = []
         self.is_utf8 = True
 
@@ -156,14 +189,3 @@ def _evenness(lines: list[str], delimiter: str, quote: str) -> tuple[float, int]
         return 0.0, 0
     width, count = Counter(width for width in widths if width).most_common(1)[0] if any(widths) else (0, 0)
     return (count / len(widths), width) if width > 1 else (0.0, 0)
-
-
-def typed_field(text: str) -> bool | int | float | str:
-    """The value a field would have by itself. Texts that a number would not give back (`007`, `+1`) stay text."""
-    if text in ("true", "false", "True", "False", "TRUE", "FALSE"):
-        return text.lower() == "true"
-    if _INTEGER.fullmatch(text):
-        return int(text) if text != "-0" else text
-    if _FLOAT.fullmatch(text) and math.isfinite(float(text)):
-        return float(text)
-    return text

@@ -13,7 +13,10 @@ SMALLEST_BLOCK = 128 << 10
 LARGEST_BLOCK = 8 << 20
 
 BlockParser = Callable[[bytes], pa.Table | None]
-"""The rows of whole lines, one a line, or None where it cannot be sure of reading them rightly."""
+"""The rows of whole records, or None where it cannot be sure of reading them rightly."""
+
+Cut = Callable[[bytes], bytes]
+"""The beginning of whole lines that holds whole records; empty where none may end."""
 
 
 class LineBlocks(Iterator[Line]):
@@ -69,19 +72,26 @@ class LineBlocks(Iterator[Line]):
         end = len(self._buffer) if is_last else self._buffer.rfind(b"\n", self._at, self._at + size) + 1
         return self._buffer[self._at : end]
 
-    def skip(self, data: bytes, lines: int) -> None:
-        """Go on behind `data`, so many whole lines that `ahead` gave."""
+    def skip(self, data: bytes) -> None:
+        """Go on behind `data`, whole lines that `ahead` gave."""
         self._at += len(data)
         self.offset += len(data)
-        self._number += lines
+        self._number += data.count(b"\n")
 
 
 class FastPath:
-    """Takes blocks of lines that `parse` reads; what it does not is left to a reader of single lines."""
+    """Takes blocks of lines that `parse` reads; what it does not is left to a reader of single lines.
 
-    def __init__(self, lines: LineBlocks, parse: BlockParser) -> None:
+    Args:
+        lines: those of the file.
+        parse: reads a block.
+        cut: makes one of whole lines, where a record may have several.
+    """
+
+    def __init__(self, lines: LineBlocks, parse: BlockParser, cut: Cut = bytes) -> None:
         self._lines = lines
         self._parse = parse
+        self._cut = cut
         self._size = SMALLEST_BLOCK
         self._resume = 0
 
@@ -102,12 +112,12 @@ class FastPath:
         data = self._ahead()
         table = self._parse(data) if data else None
         if table is not None:
-            self._lines.skip(data, table.num_rows)
+            self._lines.skip(data)
             self._size = min(2 * self._size, LARGEST_BLOCK)
         return table
 
     def _ahead(self) -> bytes:
         """Lines for a block, of twice the size where a line is longer than that; empty at the end."""
-        while not (data := self._lines.ahead(self._size)) and self._size < LARGEST_BLOCK:
+        while not (data := self._cut(self._lines.ahead(self._size))) and self._size < LARGEST_BLOCK:
             self._size *= 2
         return data

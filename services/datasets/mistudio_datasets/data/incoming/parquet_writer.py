@@ -14,6 +14,8 @@ ROW_GROUP_ROWS = 2000
 ROW_GROUP_BYTES = 8 << 20
 _FILE_BYTES = 512 << 20
 _MANY_COLUMNS = 1000
+_HUGE_BYTES = 32 << 20
+"""Of a row group, which then holds a huge cell: the least and greatest value of it are copies, several times over."""
 
 
 class _Compression(TypedDict):
@@ -48,6 +50,7 @@ class RowsWriter:
         self._files: list[Path] = []
         self._rows: list[int] = []
         self._writer: pq.ParquetWriter | None = None
+        self._has_statistics = True
         folder.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Self:
@@ -70,8 +73,10 @@ class RowsWriter:
         return self._rows
 
     def write(self, table: pa.Table) -> None:
-        """Append `table` as one row group."""
-        if self._files[-1].stat().st_size > _FILE_BYTES:
+        """Append `table` as one row group; from the first huge one on, files have no statistics."""
+        must_do_without = self._has_statistics and table.nbytes > _HUGE_BYTES
+        if must_do_without or self._files[-1].stat().st_size > _FILE_BYTES:
+            self._has_statistics &= not must_do_without
             self._end_file()
             self._begin_file()
         assert self._writer is not None
@@ -79,10 +84,14 @@ class RowsWriter:
         self._rows[-1] += table.num_rows
 
     def _begin_file(self) -> None:
+        if self._rows and self._rows[-1] == 0:  # written anew in the other way
+            del self._files[-1], self._rows[-1]
         path = self._folder / f"part-{len(self._files):05d}.parquet"
         self._files.append(path)
         self._rows.append(0)
-        self._writer = pq.ParquetWriter(path, self._schema, **_compression(self._schema))
+        self._writer = pq.ParquetWriter(
+            path, self._schema, write_statistics=self._has_statistics, **_compression(self._schema)
+        )
 
     def _end_file(self) -> None:
         if self._writer is not None:

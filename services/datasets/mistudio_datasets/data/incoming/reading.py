@@ -96,8 +96,7 @@ def ingest_upload(folder: Path, source: Source, wanted: DataFormat | None, monit
 def _reader(format: DataFormat, csv: CsvOptions) -> Reader:
     if format is DataFormat.JSONL:
         return read_json
-    read = csv_reader(csv) if format is DataFormat.CSV else read_text
-    return lambda source, _: read(source)
+    return csv_reader(csv) if format is DataFormat.CSV else lambda source, _: read_text(source)
 
 
 def _layout(config: str, format: DataFormat, converted: Converted) -> Layout:

@@ -37,7 +37,7 @@ class DamagedRecord:
 
 
 Expected = Callable[[], pa.Schema]
-"""The columns that rows are known to have so far; a table has exactly these."""
+"""The columns that rows are known to have so far; a table of values has exactly these."""
 
 
 def no_columns() -> pa.Schema:

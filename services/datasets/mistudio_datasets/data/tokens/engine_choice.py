@@ -1,4 +1,4 @@
-"""Which engine makes the ids: gigatoken where it proves to give the tokenizer's own ids, else the tokenizer itself.
+"""Which engine makes the ids: a fast one where it proves to give the tokenizer's own ids, else the tokenizer itself.
 
 The proof is a sample while the first batches are encoded, before they count, and a guard while the data passes.
 """
@@ -12,8 +12,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mistudio_datasets.data.tokens.engines import Encoded, Engine, EnginesDiffer, GigatokenEngine, OwnEngine, Sample
+from mistudio_datasets.data.tokens.engines import (
+    Encoded,
+    Encoder,
+    Engine,
+    EnginesDiffer,
+    GigatokenEngine,
+    OwnEngine,
+    Sample,
+)
 from mistudio_datasets.data.tokens.tokenizers import ModelTokenizer
+from mistudio_datasets.data.tokens.words import WordEngine, sees_words_alone
 
 HARD_TEXTS = (
     "", " ", "  ", "\n", "\r\n\r\n", " \n\t  x", "\u00a0\u2003\u200b", "\x00\x01\x7f", "\ufeffx", "\ufffd",
@@ -37,17 +46,16 @@ _SEARCHED_IDS = 32 << 10
 
 
 class GuardedEngine:
-    """gigatoken under watch: in every batch a few texts are encoded by the tokenizer itself as well.
+    """A fast engine under watch: in every batch a few texts are encoded by the tokenizer itself as well.
 
     What a fast engine gets wrong is rare in the data, or the sample would have shown it, and what is rare shows in ids
     that did not occur before. So texts with such ids go first, the rarest ids first; without any, a text by chance.
     One byte of 6,000 is checked; what one batch does not need, a later one may use.
     """
 
-    def __init__(self, tokenizer: ModelTokenizer) -> None:
-        """Raises RuntimeError, ValueError or KeyError when gigatoken does not know this kind of tokenizer."""
-        self.own = OwnEngine(tokenizer)
-        self._fast = GigatokenEngine(tokenizer)
+    def __init__(self, tokenizer: ModelTokenizer, own: OwnEngine, fast: Encoder) -> None:
+        self.own = own
+        self._fast = fast
         self._texts_with_added_tokens = _with_added_tokens(tokenizer)
         self._looked_at = np.zeros(tokenizer.id_count, np.bool_)
         self._credit = float(_FIRST_CREDIT_BYTES)
@@ -162,11 +170,14 @@ def _bytes_of(texts: pa.StringArray, document: int) -> pa.Buffer:
 
 
 def choose_engine(tokenizer: ModelTokenizer) -> Engine:
-    """gigatoken, under watch, where it knows this kind of tokenizer; `prove` tells whether it gets the ids right."""
+    """The fastest one that knows this kind of tokenizer, under watch; `prove` tells whether it gets the ids right."""
+    own = OwnEngine(tokenizer)
+    if sees_words_alone(tokenizer.backend):
+        return GuardedEngine(tokenizer, own, WordEngine(own))
     try:
-        return GuardedEngine(tokenizer)
+        return GuardedEngine(tokenizer, own, GigatokenEngine(tokenizer))
     except (RuntimeError, ValueError, KeyError):
-        return OwnEngine(tokenizer)
+        return own
 
 
 def _with_added_tokens(tokenizer: ModelTokenizer) -> list[str]:

@@ -40,7 +40,7 @@ Sample = Callable[[], Sequence[str]]
 """Fetches texts of the data, where an engine has something to prove."""
 
 
-class Engine(Protocol):
+class Encoder(Protocol):
     """Encodes batches of texts: whole, no special tokens added."""
 
     @property
@@ -55,9 +55,16 @@ class Engine(Protocol):
     def batch_bytes(self) -> int:
         """Bytes of text a batch should have: enough to keep all threads busy, few enough to bound memory."""
 
+    def encode(self, texts: pa.StringArray) -> Encoded:
+        """The ids of `texts`, which holds no nulls. Raises RuntimeError or ValueError when it cannot make them."""
+
+
+class Engine(Encoder, Protocol):
+    """An encoder whose ids are looked at, or need not be."""
+
     @property
     def own(self) -> Engine:
-        """The tokenizer itself, to begin again with when `prove` or `check` fails."""
+        """The tokenizer itself, to begin again with when `encode`, `prove` or `check` fails."""
 
     def prove(self, sample: Sample) -> None:
         """Look whether the ids are those of the tokenizer itself on `sample`, texts of the data.

@@ -14,7 +14,11 @@ from mistudio_models.service.v1_models import v1_id
 from mistudio_servicekit.errors import InvalidArgument, MistudioError
 from mistudio_servicekit.pagination import PageRequest
 
-_FIELDS = {"hub_token": "access_token"}
+_FIELDS = {
+    "hub_token": "access_token",
+    "default_settings.format": "quantization",
+    "settings[0].format": "quantization",
+}
 """Fields of v1 by their names in v2."""
 
 MAX_LIMIT = 500

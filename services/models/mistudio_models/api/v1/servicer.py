@@ -29,7 +29,7 @@ class V1ModelsServicer(pb_grpc.ModelsServiceServicer):
     @deprecated
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # noqa: N802  # named by the proto
         """See the proto."""
-        found = await models.list_page(self._tools, page_request(request))
+        found = await models.list_page(self._tools, page_request(request), with_labels=False)
         percent = await percents(self._tools, found.rows)
         messages = [model_message(model, percent[model.id]) for model in found.rows]
         return pb.ListModelsResponse(models=messages, total=found.total_size)
@@ -74,7 +74,8 @@ class V1ModelsServicer(pb_grpc.ModelsServiceServicer):
         """See the proto."""
         model_id = await resolve(self._tools, request.id)
         wanted = EstimateRequest(model_id=model_id, settings=(settings_of(request.quantization),))
-        (estimate,) = (await estimates.estimate(self._tools, wanted)).estimates
+        with old_field_names():
+            (estimate,) = (await estimates.estimate(self._tools, wanted)).estimates
         need = estimate.need
         return pb.EstimateMemoryResponse(memory_required_bytes=need.weights_bytes, load_peak_bytes=need.load_peak_bytes)
 
